@@ -1,0 +1,64 @@
+# `make serve` runs the gateway, `make test` the whole suite: on a machine with Python 3.11 and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.PHONY: help serve test test-models test-node node-clients lint wheel bench docs clean
+
+help:  ## What there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
+
+serve: $(VENV)/.server  ## Install, and serve on 127.0.0.1:8777 (ARGS="--port 9000" for options)
+	@$(BIN)/penstock serve $(ARGS)
+
+test: $(VENV)/.test  ## The whole suite but for the two below
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-models: $(VENV)/.models  ## Through llama.cpp's own server, from a wheel
+	@$(BIN)/python -m pytest -m models $(ARGS)
+
+test-node: node-clients  ## With OpenAI's SDK for Node
+	@$(BIN)/python -m pytest -m node $(ARGS)
+
+node-clients: $(VENV)/.node  ## Install the npm packages that test-node uses
+lint: $(VENV)/.lint  ## Style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+wheel: $(VENV)/.test  ## Build sdist and wheel, and try the wheel in a fresh environment
+	@$(BIN)/python -m pytest -m wheel $(ARGS)
+
+bench: $(VENV)/.bench  ## One table: penstock beside its rivals and the floor (ARGS="--quick")
+	@$(BIN)/python bench/run.py $(ARGS)
+
+docs: $(VENV)/.test  ## Check that the documentation says what the code does
+	@$(BIN)/python -m pytest tests/test_docs.py $(ARGS)
+
+clean:  ## Remove what was built
+	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'  # the first that knows dependency groups
+
+$(VENV)/.server: $(VENV)/bin/python pyproject.toml
+	$(PIP) install -e '.[server]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.server
+	$(PIP) install --group test
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	$(PIP) install --group lint
+	@touch $@
+
+$(VENV)/.models: $(VENV)/.test
+	$(PIP) install --group models
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.server bench/requirements.txt
+	$(PIP) install -r bench/requirements.txt
+	@touch $@
