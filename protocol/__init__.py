@@ -1,0 +1,23 @@
+"""The protocol core: bytes to frames to events and back, for any runtime.
+
+Nothing here does I/O, reads a clock or needs anything but the standard library. Framing is in `utf8`,
+`chunked`, `head`, `sse`, `ndjson` and `detect`; each decoder has `feed` and `close`, whose laws are in
+`machine`. The events of a chat stream are in `chat`.
+"""
+
+from . import chat, chunked, detect, head, ndjson, sse, utf8
+from .errors import LimitExceeded, LocalProtocolError, ProtocolError, RemoteProtocolError
+
+__all__ = [
+    "LimitExceeded",
+    "LocalProtocolError",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "chat",
+    "chunked",
+    "detect",
+    "head",
+    "ndjson",
+    "sse",
+    "utf8",
+]

@@ -1,0 +1,277 @@
+"""Ollama's `/api/chat`: NDJSON streams and whole answers, to and from events.
+
+Facts that shape it (wire-contract.md 4.3): each line is a whole object with `message` and `created_at`; tool
+calls come whole, their arguments as objects; `done_reason` never says `tool_calls`; durations are integer
+nanoseconds. `done` is the end marker, but some servers leave it out where `done_reason` says as much. The
+core has no clock: `created_at` and the durations are given by the caller.
+
+Held back by the encoder: fragments of a tool call's arguments until the call is whole, for Ollama's clients
+take objects only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from .. import jsontext
+from ..chat import (
+    Accumulator,
+    Answer,
+    Choice,
+    End,
+    Event,
+    Failed,
+    Finish,
+    Reasoning,
+    Refusal,
+    Start,
+    Text,
+    ToolCall,
+    Usage,
+)
+from .failures import decode_error
+from .ollama_request import decode_request, encode_request
+from .source import Source
+
+__all__ = [
+    "StreamDecoder",
+    "StreamEncoder",
+    "decode_error",
+    "decode_request",
+    "decode_response",
+    "encode_error",
+    "encode_request",
+    "encode_response",
+]
+
+_REASONS = {"length": "length", "max_tokens": "length", "content_filter": "content_filter"}
+_COUNTS = ("prompt_eval_count", "eval_count")
+DURATIONS = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
+
+
+def encode_error(failed: Failed) -> tuple[int, bytes]:
+    """HTTP status and body: the error is a string here, unlike OpenAI's."""
+    return failed.status, jsontext.dumps({"error": failed.message})
+
+
+def _usage(line: dict[str, Any]) -> Usage | None:
+    counts = [line.get(key) for key in _COUNTS]
+    if not any(isinstance(count, int) for count in counts):
+        return None
+    prompt, completion = (count if isinstance(count, int) and count > 0 else 0 for count in counts)
+    return Usage(prompt, completion, prompt + completion, raw={k: line[k] for k in _COUNTS + DURATIONS if k in line})
+
+
+class StreamDecoder(Source[Event]):
+    """Bytes to events. The last event is `End`, or `Failed` for whatever went wrong; nothing is raised for it.
+
+    Held back: an unfinished line, and the finish until `done`.
+    """
+
+    __slots__ = ("_calls", "_created", "_halves", "_id", "_model", "_started")
+
+    def __init__(
+        self, framing: str = "ndjson", *, id: str = "", created: int = 0, model: str = "", **limits: int
+    ) -> None:
+        super().__init__(framing, **limits)
+        self._id, self._created, self._model = id, created, model
+        self._started = False
+        self._calls = 0
+        self._halves: dict[str, str] = {}  # field -> a high surrogate that waits for its other half
+
+    def _read(self, value: dict[str, Any], raw: bytes) -> list[Event]:
+        message, reason = value.get("message"), value.get("done_reason")
+        done = value.get("done") is True or (bool(reason) and value.get("done") is None)
+        if not isinstance(message, dict):
+            if not done:
+                return []
+            message = {}
+        events: list[Event] = []
+        if not self._started:
+            self._started = True
+            model = value.get("model")
+            self._model = model if isinstance(model, str) and model else self._model
+            events.append(Start(self._id, self._model, self._created))
+        self.life.content()
+        for field, kind in (("thinking", Reasoning), ("content", Text)):
+            text = message.get(field)
+            if text and isinstance(text, str):
+                if self._halves or jsontext.has_surrogate(text):
+                    text = self._rejoin(field, text)
+                if text:
+                    events.append(kind(text))
+        calls = message.get("tool_calls")
+        if isinstance(calls, list):
+            events += [self._call(entry) for entry in calls if isinstance(entry, dict)]
+        if done:
+            self._done(value, reason, events)
+        return events
+
+    def _rejoin(self, field: str, text: str) -> str:
+        text = self._halves.pop(field, "") + text
+        if "\ud800" <= text[-1] <= "\udbff":
+            self._halves[field] = text[-1]
+            text = text[:-1]
+        return jsontext.scrub(text)
+
+    def _call(self, entry: dict[str, Any]) -> ToolCall:
+        function = entry.get("function")
+        function = function if isinstance(function, dict) else {}
+        index, self._calls = self._calls, self._calls + 1
+        given, arguments = entry.get("id"), function.get("arguments")
+        if not isinstance(arguments, str):
+            arguments = jsontext.dumps(arguments or {}).decode()
+        made = "call_" + hashlib.sha256(f"{self._id}/{index}".encode()).hexdigest()[:24]
+        return ToolCall(0, index, str(given or made), str(function.get("name") or ""), arguments)
+
+    def _done(self, value: dict[str, Any], reason: Any, events: list[Event]) -> None:
+        events += [Text("\ufffd") if field == "content" else Reasoning("\ufffd") for field in self._halves]
+        self._halves.clear()
+        canonical = _REASONS.get(reason, "stop") if isinstance(reason, str) else "stop"
+        events.append(Finish(0, "tool_calls" if self._calls and canonical == "stop" else canonical))
+        self.life.finish()
+        self.usage = _usage(value)
+        if self.usage is not None:
+            events.append(self.usage)
+        self.life.marker()
+
+    def _finish(self) -> list[Event]:
+        return [End()]
+
+    def _tell(self, failed: Failed) -> list[Event]:
+        return [failed]
+
+
+class StreamEncoder:
+    """Events to NDJSON lines. Choices other than 0 cannot be carried and are left out.
+
+    `created_at` (RFC 3339; else made of `created`) goes into every line, `durations` (nanoseconds, by Ollama's
+    names) into the last; a driver with a clock may set both at any time. Ollama's streams always tell the
+    usage and have no id, so `include_usage` and `id` mean nothing here. After `End` or `Failed` nothing more is
+    encoded.
+    """
+
+    content_type = "application/x-ndjson"
+
+    __slots__ = ("_calls", "_ended", "_model", "_reason", "_usage", "created_at", "durations")
+
+    def __init__(
+        self,
+        *,
+        include_usage: bool = True,
+        id: str = "",
+        created: int = 0,
+        model: str = "",
+        created_at: str = "",
+        durations: dict[str, int] | None = None,
+    ) -> None:
+        self.created_at = created_at or _rfc3339(created)
+        self.durations = durations or {}
+        self._model = model
+        self._calls: list[tuple[ToolCall, list[str]]] = []
+        self._reason = "stop"
+        self._usage: Usage | None = None
+        self._ended = False
+
+    def encode(self, events: Iterable[Event]) -> bytes:
+        """The lines for these events."""
+        return b"".join([self._encode(event) for event in events if not self._ended])
+
+    def _encode(self, event: Event) -> bytes:
+        match event:
+            case Text(text, 0) | Refusal(text, 0):
+                return self._release() + self._line(b'"content":%b' % jsontext.quote(text))
+            case Reasoning(text, 0):
+                return self._release() + self._line(b'"content":"","thinking":%b' % jsontext.quote(text))
+            case ToolCall(0):
+                return self._tool_call(event)
+            case Start(_, model):
+                self._model = model or self._model
+            case Finish(0, reason):
+                self._reason = "length" if reason == "length" else "stop"
+            case Usage():
+                self._usage = event
+            case Failed():
+                self._ended = True
+                return encode_error(event)[1] + b"\n"
+            case End():
+                self._ended = True
+                return self._release() + jsontext.dumps(self._last({"role": "assistant", "content": ""})) + b"\n"
+        return b""
+
+    def _line(self, message: bytes) -> bytes:
+        return b'{"model":%b,"created_at":%b,"message":{"role":"assistant",%b},"done":false}\n' % (
+            jsontext.quote(self._model),
+            jsontext.quote(self.created_at),
+            message,
+        )
+
+    def _tool_call(self, call: ToolCall) -> bytes:
+        """A call that begins shows that the one before is whole."""
+        if self._calls and self._calls[-1][0].index == call.index:
+            self._calls[-1][1].append(call.arguments)
+            return b""
+        out = self._release() if not call.id else b""
+        self._calls.append((call, [call.arguments]))
+        return out
+
+    def _release(self) -> bytes:
+        """The calls that are whole, as one line."""
+        if not self._calls:
+            return b""
+        calls = [call._replace(arguments="".join(fragments)) for call, fragments in self._calls]
+        self._calls.clear()
+        return self._line(b'"content":"","tool_calls":%b' % jsontext.dumps([_encode_call(call) for call in calls]))
+
+    def _last(self, message: dict[str, Any]) -> dict[str, Any]:
+        return _last_line(self._model, self.created_at, message, self._reason, self._usage, self.durations)
+
+
+def _rfc3339(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _last_line(
+    model: str, created_at: str, message: dict[str, Any], reason: str, usage: Usage | None, durations: dict[str, int]
+) -> dict[str, Any]:
+    counts = dict(zip(_COUNTS, (usage.prompt, usage.completion), strict=True)) if usage else {}
+    line = {"model": model, "created_at": created_at, "message": message, "done_reason": reason, "done": True}
+    return {**line, **{key: durations.get(key, 0) for key in DURATIONS}, **counts}
+
+
+def _encode_call(call: ToolCall) -> dict[str, Any]:
+    """Arguments as an object. What is no JSON object stays readable under one key, and is not lost."""
+    try:
+        arguments, _ = jsontext.loads(call.arguments.encode("utf-8", "surrogatepass") or b"{}")
+    except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        arguments = {"arguments": call.arguments}
+    return {"id": call.id, "function": {"index": call.index, "name": call.name, "arguments": arguments}}
+
+
+def decode_response(
+    body: bytes, *, id: str = "", created: int = 0, model: str = "", json_depth: int = 128
+) -> Answer | Failed:
+    """A whole answer (`stream: false`), or why there is none: it is a stream of one line, and read as such."""
+    decoder = StreamDecoder("json", id=id, created=created, model=model, json_depth=json_depth)
+    whole = Accumulator()
+    whole.feed([*decoder.feed(body), *decoder.close()])
+    return decoder.failed or whole.answer()
+
+
+def encode_response(answer: Answer, *, created_at: str = "", durations: dict[str, int] | None = None) -> bytes:
+    """A whole answer as one object of the same shape as the last line of a stream. Only choice 0 can be carried."""
+    choice = next((choice for choice in answer.choices if choice.index == 0), Choice(0, "", "", "", [], None))
+    message: dict[str, Any] = {"role": "assistant", "content": choice.text or choice.refusal}
+    if choice.reasoning:
+        message["thinking"] = choice.reasoning
+    if choice.tool_calls:
+        message["tool_calls"] = [_encode_call(call) for call in choice.tool_calls]
+    reason = "length" if choice.reason == "length" else "stop"
+    return jsontext.dumps(
+        _last_line(answer.model, created_at or _rfc3339(answer.created), message, reason, answer.usage, durations or {})
+    )

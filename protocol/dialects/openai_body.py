@@ -1,0 +1,156 @@
+"""Whole answers in OpenAI's dialect: read, written, and made canonical where only that is needed.
+
+An answer that any client reads is passed on byte for byte. A missing role, a foreign finish reason, content
+in parts, arguments as an object and their like are mended (wire-contract.md 1.2); all else in it stays. An
+answer without choices, or with an error in it, is a failure whatever its status was.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import jsontext
+from ..chat import Answer, Choice, Failed, ToolCall, Usage
+from . import failures
+from .openai_normal import Chunk, canonical_usage, finish_reason, mend_texts
+from .openai_stream import encode_usage, usage_of
+from .openai_tools import Calls
+from .source import empty, malformed, truncated
+
+__all__ = ["decode_response", "encode_response", "mend_response"]
+
+OBJECT = "chat.completion"
+_FORBIDDEN = frozenset({"error", "type", "event", "selected_model_id"})
+
+
+def mend_response(body: bytes, **given: Any) -> tuple[bytes, Usage | None] | Failed:
+    """The body to send, and its usage; or why there is none. Nothing to mend: the very same body.
+
+    `given`: `id`, `created` and `model` where the upstream says none, and `json_depth`.
+    """
+    found = _read(body, **given)
+    if isinstance(found, Failed):
+        return found
+    usage = found[1].get("usage")
+    return found[0], usage_of(usage) if usage else None
+
+
+def _read(
+    body: bytes, *, id: str = "", created: int = 0, model: str = "", json_depth: int = 128
+) -> tuple[bytes, Chunk] | Failed:
+    text = body.removeprefix(b"\xef\xbb\xbf").strip()
+    try:
+        value, clean = jsontext.loads(text, json_depth, one_line=False)
+    except (ValueError, RecursionError):
+        if not text:
+            return empty()
+        return truncated() if text[:1] in (b"{", b"[") else malformed("a body that is no JSON")
+    failed = failures.find(value)
+    if failed is not None:
+        return failed
+    if isinstance(value, list) and len(value) == 1:
+        value, clean = value[0], False
+    if not isinstance(value, dict):
+        return malformed("a body that is no JSON object")
+    choices = value.get("choices")
+    choices = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+    if not choices:
+        return malformed("an answer without choices")
+    mended = _mend(value, choices, Answer(id, model, created, [], None))
+    return (text, value) if clean and mended == value else (jsontext.dumps(mended), mended)
+
+
+def _mend(value: Chunk, choices: list[Chunk], given: Answer) -> Chunk:
+    mended = {key: item for key, item in value.items() if key not in _FORBIDDEN}
+    if not isinstance(value.get("id"), str):
+        mended["id"] = given.id
+    if not isinstance(value.get("created"), int):
+        mended["created"] = given.created
+    if not isinstance(value.get("model"), str):
+        mended["model"] = given.model
+    mended["object"] = OBJECT
+    mended["choices"] = [_mend_choice(choice, at, str(mended["id"])) for at, choice in enumerate(choices)]
+    if isinstance(value.get("usage"), dict):
+        mended["usage"] = canonical_usage(value["usage"])
+    return mended
+
+
+def _mend_choice(choice: Chunk, position: int, seed: str) -> Chunk:
+    mended = {key: item for key, item in choice.items() if key not in ("delta", "text")}
+    index = choice.get("index")
+    mended["index"] = index = index if type(index) is int else position
+    said = choice.get("message") or choice.get("delta")
+    message = dict(said) if isinstance(said, dict) else {"content": choice.get("text")}
+    message["role"] = "assistant"
+    message.setdefault("content", None)
+    mend_texts(message)
+    entries = message.pop("tool_calls", None)
+    calls = Calls(f"{seed}/{index}")
+    if isinstance(entries, list) and entries:
+        message["tool_calls"] = [_mend_call(calls, entry) for entry in entries if isinstance(entry, dict)]
+    reason = choice.get("finish_reason")
+    if reason is not None and reason != "":
+        reason = finish_reason(reason)
+        if len(calls) and reason in ("stop", "function_call"):
+            reason = "tool_calls"
+    mended["message"], mended["finish_reason"] = message, reason or None
+    return mended
+
+
+def _mend_call(calls: Calls, entry: Chunk) -> Chunk:
+    mended = dict(calls.mend(entry))
+    if "index" not in entry:
+        del mended["index"]
+    function = mended.get("function")
+    if isinstance(function, dict) and not function["arguments"].strip():
+        mended["function"] = {**function, "arguments": "{}"}
+    return mended
+
+
+def decode_response(body: bytes, **given: Any) -> Answer | Failed:
+    """A whole answer as events would have said it."""
+    found = _read(body, **given)
+    if isinstance(found, Failed):
+        return found
+    value = found[1]
+    usage = value.get("usage")
+    choices = [_decode_choice(choice) for choice in value["choices"]]
+    return Answer(value["id"], value["model"], value["created"], choices, usage_of(usage) if usage else None)
+
+
+def _decode_choice(choice: Chunk) -> Choice:
+    message, calls = choice["message"], []
+    for at, entry in enumerate(message.get("tool_calls") or ()):
+        function = entry.get("function") or entry["custom"]
+        arguments = function.get("arguments") or function.get("input") or ""
+        calls.append(ToolCall(choice["index"], at, entry.get("id", ""), function.get("name") or "", arguments))
+    text, reasoning, refusal = (str(message.get(key) or "") for key in ("content", "reasoning_content", "refusal"))
+    return Choice(choice["index"], text, reasoning, refusal, calls, choice["finish_reason"])
+
+
+def encode_response(answer: Answer) -> bytes:
+    """A whole answer as OpenAI writes it."""
+    value: Chunk = {
+        "id": answer.id,
+        "object": OBJECT,
+        "created": answer.created,
+        "model": answer.model,
+        "choices": [_encode_choice(choice) for choice in answer.choices],
+    }
+    if answer.usage is not None:
+        value["usage"] = encode_usage(answer.usage)
+    return jsontext.dumps(value)
+
+
+def _encode_choice(choice: Choice) -> Chunk:
+    silent = not choice.text and bool(choice.tool_calls or choice.refusal)
+    message: Chunk = {"role": "assistant", "content": None if silent else choice.text}
+    message["refusal"] = choice.refusal or None
+    if choice.reasoning:
+        message["reasoning_content"] = choice.reasoning
+    if choice.tool_calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in choice.tool_calls
+        ]
+    return {"index": choice.index, "message": message, "logprobs": None, "finish_reason": choice.reason}

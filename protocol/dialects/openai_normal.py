@@ -1,0 +1,401 @@
+"""Makes chunks of an OpenAI-compatible stream canonical: what any server sends, in the form every client reads.
+
+The rules are those of wire-contract.md 1.3 and 6.2, each with the client that breaks without it. `take` gets
+one chunk and returns the chunks to send, `finish` what was held back for the end. A chunk that needs no
+mending is returned as the very same object, so that a relay can send the bytes that it came in.
+
+Held back: a finish reason (late tool deltas and usage sort before it), usage (it goes last, once), and the
+first half of a surrogate pair. `version` changes whenever something is remembered that may change how a
+later chunk is treated: as long as it stands still, equal shapes have equal results.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import jsontext
+from ..chat import Lifecycle
+from .openai_tools import Calls
+
+__all__ = ["Chunk", "Normaliser", "canonical_usage", "finish_reason", "mend_texts", "texts_of"]
+
+Chunk = dict[str, Any]
+
+OBJECT = "chat.completion.chunk"
+# On a chunk these make clients see an error, or something that is not a chunk (wire-contract.md S13).
+_FORBIDDEN = frozenset({"error", "type", "event", "selected_model_id"})
+_TEXTS = ("content", "reasoning_content", "refusal")
+
+_REASONS = {
+    "stop": "stop eos eos_token stop_sequence end_turn pause_turn complete finish_reason_unspecified",
+    "length": "length max_tokens model_length model_context_window_exceeded compaction",
+    "tool_calls": "tool_calls tool_use",
+    "function_call": "function_call",
+    "content_filter": "content_filter content_filtered refusal safety recitation blocklist prohibited_content spii"
+    " sensitive guardrail_intervened error_toxic",
+}
+_CANONICAL = {spelling: reason for reason, spellings in _REASONS.items() for spelling in spellings.split()}
+
+
+def finish_reason(said: Any) -> str:
+    """The canonical reason for an upstream's spelling; unknown ones are `stop`."""
+    return _CANONICAL.get(said.lower(), "stop") if isinstance(said, str) else "stop"
+
+
+def texts_of(parts: list[Any]) -> tuple[str, str]:
+    """Text and reasoning in a content list (Mistral: `[{"type": "thinking", "thinking": [...]}, {"type": "text"}]`)."""
+    text, reasoning = "", ""
+    for part in parts:
+        if isinstance(part, str):
+            text += part
+        elif isinstance(part, dict):
+            said = part.get("text")
+            if part.get("type") in ("thinking", "reasoning"):
+                inner = part.get("thinking", said)
+                reasoning += texts_of(inner)[0] if isinstance(inner, list) else str(inner or "")
+            elif isinstance(said, str):
+                text += said
+    return text, reasoning
+
+
+class _Choice:
+    """What is known of one choice."""
+
+    __slots__ = ("calls", "finish", "function_call", "halves")
+
+    def __init__(self, seed: str) -> None:
+        self.calls = Calls(seed)
+        self.finish: Chunk | None = None  # the held finish, a whole chunk
+        self.function_call = False
+        self.halves: dict[str | int, str] = {}  # field, or index of a tool call -> a high surrogate
+
+
+class Normaliser:
+    """One stream. `id`, `created` and `model` stand in where the upstream names none."""
+
+    __slots__ = ("_choices", "_head", "_usage_chunk", "created", "id", "life", "model", "usage", "version")
+
+    def __init__(self, life: Lifecycle, *, id: str = "", created: int = 0, model: str = "") -> None:
+        self.life = life
+        self.id = id
+        self.created = created
+        self.model = model
+        self.usage: dict[str, Any] | None = None
+        self.version = 0
+        self._head: Chunk | None = None
+        self._usage_chunk: Chunk = {}
+        self._choices: dict[int, _Choice] = {}
+
+    # -- one chunk --------------------------------------------------------------------------------------
+
+    def take(self, chunk: Chunk) -> list[Chunk]:
+        """The canonical chunks for one upstream chunk; errors have been looked for before."""
+        choices = chunk.get("choices")
+        usage = _usage(chunk)
+        if usage is not None:
+            self._keep_usage(usage)
+        if not isinstance(choices, list) or not choices:
+            if usage is None:
+                return []  # filter results, progress, metadata
+            self._usage_chunk = chunk
+            return self._finishes()
+        choices = [choice for choice in choices if isinstance(choice, dict) and not _is_annotation(choice)]
+        if not choices:
+            return []
+        head = self._mend_head(chunk)
+        out: list[Chunk] = []
+        same = head is chunk
+        for position, choice in enumerate(choices):
+            mended = self._choice(choice, position, head)
+            same = same and len(mended) == 1 and mended[0] is choice
+            out += mended
+        if same and len(choices) == len(chunk["choices"]):
+            return [chunk]
+        return [{**head, "choices": [choice]} for choice in out]
+
+    def _keep_usage(self, usage: dict[str, Any]) -> None:
+        """Keep the last; but some servers end with zeros, having counted before."""
+        if self.usage is None or any(usage.values()):
+            self.usage = usage
+            self.version += 1
+
+    def _mend_head(self, chunk: Chunk) -> Chunk:
+        """The chunk's top level: one identity for the whole stream, no forbidden keys, no interim usage."""
+        identity = self._head or self._identify(chunk)
+        if (
+            chunk.get("id") == self.id
+            and chunk.get("created") == self.created
+            and type(chunk["created"]) is int
+            and chunk.get("model") == self.model
+            and chunk.get("object") == OBJECT
+            and _FORBIDDEN.isdisjoint(chunk)
+            and not isinstance(chunk.get("usage"), dict)
+            and not _has_usage(chunk.get("x_groq"))
+        ):
+            return chunk
+        rest = {k: v for k, v in chunk.items() if k not in identity and k not in _FORBIDDEN}
+        if isinstance(rest.get("usage"), dict):
+            del rest["usage"]
+        if _has_usage(rest.get("x_groq")):
+            rest["x_groq"] = {k: v for k, v in rest["x_groq"].items() if k != "usage"}
+        return {**identity, **rest}
+
+    def _identify(self, chunk: Chunk) -> Chunk:
+        given, created = chunk.get("id"), chunk.get("created")
+        self.id = given if isinstance(given, str) and given else self.id
+        if isinstance(created, (int, float)) and 0 < created < 2**63:
+            self.created = int(created)
+        model = chunk.get("model")
+        self.model = model if isinstance(model, str) and model else self.model
+        self._head = {"id": self.id, "object": OBJECT, "created": self.created, "model": self.model}
+        return self._head
+
+    # -- one choice -------------------------------------------------------------------------------------
+
+    def _choice(self, choice: Chunk, position: int, head: Chunk) -> list[Chunk]:
+        index = choice.get("index")
+        if type(index) is not int:
+            index = position
+        out: list[Chunk] = []
+        state = self._choices.get(index)
+        first = state is None
+        if state is None:
+            state = self._open(index, out)
+        self.life.content(index)
+        delta = _delta(choice)
+        mended = self._delta(state, delta, first, out, index)
+        reason = choice.get("finish_reason")
+        if reason is None or reason == "":
+            return out + self._parts(choice, index, mended, delta, reason)
+        if not _is_empty(mended):
+            tokens = {key: value for key, value in choice.items() if key not in ("message", "text")}
+            out += _split({**tokens, "index": index, "delta": mended, "finish_reason": None})
+            choice = {**choice, "logprobs": None} if "logprobs" in choice else choice
+        elif first and "role" in mended:
+            out.append(_role_choice(index))
+        self._hold(state, index, choice, reason, head)
+        return out
+
+    def _open(self, index: int, out: list[Chunk]) -> _Choice:
+        """A choice begins. Index 0 comes first: one client puts the first it sees at the head of its list."""
+        if index and not self._choices:
+            self._choices[0] = self._new(0)
+            out.append(_role_choice(0))
+        self._choices[index] = state = self._new(index)
+        return state
+
+    def _new(self, index: int) -> _Choice:
+        self.version += 1
+        return _Choice(f"{self.id}/{index}")
+
+    def _parts(self, choice: Chunk, index: int, mended: Chunk, delta: Chunk, reason: Any) -> list[Chunk]:
+        """The choice without a finish: itself, or mended, or nothing if nothing is left of it."""
+        if mended is delta and choice.get("delta") is delta and choice.get("index") == index and reason is None:
+            return _split(choice)
+        if not mended and delta:
+            return []
+        rest = {key: value for key, value in choice.items() if key not in ("message", "text")}
+        if reason == "":
+            rest["finish_reason"] = None
+        return _split({**rest, "index": index, "delta": mended})
+
+    def _delta(self, state: _Choice, delta: Chunk, first: bool, out: list[Chunk], index: int) -> Chunk:
+        """The delta in canonical form; the very same object if it was. Role chunks that must go before go to `out`."""
+        mended = dict(delta)
+        if first:
+            if not isinstance(mended.get("role"), str):
+                out.append(_role_choice(index))
+            elif mended["role"] != "assistant":
+                mended["role"] = "assistant"
+        else:
+            mended.pop("role", None)
+        if "role" in mended and not isinstance(mended["role"], str):
+            del mended["role"]
+        mend_texts(mended)
+        for field in _TEXTS:
+            if isinstance(mended.get(field), str):
+                self._rejoin(state, mended, field)
+        if mended.get("function_call"):
+            state.function_call = True
+        if "tool_calls" in mended:
+            self._mend_tools(state, mended)
+        if isinstance(mended.get("reasoning_details"), list):
+            mended["reasoning_details"] = _numbered(mended["reasoning_details"])
+        return delta if mended == delta and list(mended) == list(delta) else mended
+
+    def _mend_tools(self, state: _Choice, mended: Chunk) -> None:
+        entries = mended["tool_calls"]
+        if not isinstance(entries, list) or not entries:
+            del mended["tool_calls"]
+            return
+        known = len(state.calls)
+        fixed = []
+        for entry in entries:
+            if isinstance(entry, dict):
+                call = state.calls.mend(entry)
+                if "function" in call:
+                    call = {**call, "function": dict(call["function"])}
+                    self._rejoin(state, call["function"], "arguments", call["index"])
+                fixed.append(call)
+        mended["tool_calls"] = fixed
+        if len(state.calls) != known or state.calls.unbegun:
+            self.version += 1
+
+    def _rejoin(self, state: _Choice, holder: Chunk, field: str, key: str | int = "") -> None:
+        """Put the halves of a surrogate pair together that two deltas cut apart; a last high half is held back."""
+        text = holder[field]
+        half = state.halves.pop(key or field, "") if state.halves and text else ""
+        if half:
+            self.version += 1
+            text = half + text
+        if jsontext.has_surrogate(text):
+            if "\ud800" <= text[-1] <= "\udbff":
+                self.version += 1
+                state.halves[key or field] = text[-1]
+                text = text[:-1]
+            text = jsontext.scrub(text)
+        holder[field] = text
+
+    # -- what is held back ------------------------------------------------------------------------------
+
+    def _hold(self, state: _Choice, index: int, choice: Chunk, reason: Any, head: Chunk) -> None:
+        """Keep the finish; of several the first counts, but `length` beats any other."""
+        self.life.finish(index)
+        canonical = finish_reason(reason)
+        if state.finish is not None and (canonical != "length" or not state.finish["choices"]):
+            return
+        self.version += 1
+        rest = {key: value for key, value in choice.items() if key not in ("message", "text")}
+        held = {**rest, "index": index, "delta": {}, "finish_reason": canonical}
+        if canonical != reason:
+            held.setdefault("native_finish_reason", reason)
+        state.finish = {**head, "choices": [held]}
+
+    def _finishes(self) -> list[Chunk]:
+        """The finishes of all choices that have one; each goes out once."""
+        out: list[Chunk] = []
+        for index, state in self._choices.items():
+            if state.finish is not None and state.finish["choices"]:
+                out += self._late(index, state)
+                chunk = state.finish
+                choice = chunk["choices"][0]
+                if choice["finish_reason"] == "function_call":
+                    choice["finish_reason"] = "function_call" if state.function_call else "tool_calls"
+                elif choice["finish_reason"] == "stop" and len(state.calls):
+                    choice["finish_reason"] = "tool_calls"
+                out.append(chunk)
+                state.finish = {"choices": []}
+                self.version += 1
+        return out
+
+    def _late(self, index: int, state: _Choice) -> list[Chunk]:
+        """What must still go before the finish: lone halves as U+FFFD, and `{}` for calls without arguments."""
+        deltas: list[Chunk] = []
+        for key in state.halves:
+            if isinstance(key, int):
+                deltas.append({"tool_calls": [{"index": key, "function": {"arguments": "\ufffd"}}]})
+            else:
+                deltas.append({key: "\ufffd"})
+        state.halves.clear()
+        for call in state.calls.unbegun:
+            call.begun = True
+            deltas.append({"tool_calls": [{"index": call.index, "function": {"arguments": "{}"}}]})
+        return [self._made([{"index": index, "delta": delta, "finish_reason": None}]) for delta in deltas]
+
+    def _made(self, choices: list[Chunk]) -> Chunk:
+        return {**(self._head or self._identify({})), "choices": choices}
+
+    def finish(self, *, include_usage: bool) -> list[Chunk]:
+        """The end was declared: what was held back, in canonical order."""
+        out = self._finishes()
+        for index, state in self._choices.items():
+            out += self._late(index, state)
+        if include_usage and self.usage is not None:
+            rest = {k: v for k, v in self._usage_chunk.items() if k not in _FORBIDDEN and k != "x_groq"}
+            out.append({**rest, **self._made([]), "usage": canonical_usage(self.usage)})
+        return out
+
+
+def _is_annotation(choice: Chunk) -> bool:
+    """Azure's asynchronous filter sends choices with results and no delta; they say nothing about the answer."""
+    return not any(choice.get(key) is not None for key in ("delta", "message", "text", "finish_reason"))
+
+
+def _delta(choice: Chunk) -> Chunk:
+    """The delta, wherever the server put it: `delta`, `message`, or `text`."""
+    for key in ("delta", "message"):
+        if isinstance(choice.get(key), dict):
+            return choice[key]  # type: ignore[no-any-return]
+    return {"content": choice["text"]} if isinstance(choice.get("text"), str) else {}
+
+
+def _role_choice(index: int) -> Chunk:
+    return {"index": index, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
+
+
+def _is_empty(delta: Chunk) -> bool:
+    return not any(value for key, value in delta.items() if key != "role")
+
+
+def _split(choice: Chunk) -> list[Chunk]:
+    """Reasoning and text in one delta go out one after the other, reasoning first."""
+    delta = choice["delta"]
+    if not (delta.get("reasoning_content") and delta.get("content")):
+        return [choice]
+    before = {key: delta[key] for key in ("role", "reasoning_content", "reasoning_details") if key in delta}
+    after = {key: value for key, value in delta.items() if key not in before}
+    first = {**choice, "delta": before}
+    if "logprobs" in choice:
+        first["logprobs"] = None
+    return [first, {**choice, "delta": after}]
+
+
+def mend_texts(delta: Chunk) -> None:
+    """Reasoning under its usual name, content as a string or null; for deltas and whole messages.
+
+    `reasoning_content` is the name that most clients read; a null one beside a filled `reasoning` hides it.
+    """
+    other = delta.get("reasoning")
+    if isinstance(other, str) and other:
+        if not delta.get("reasoning_content"):
+            delta["reasoning_content"] = other
+        del delta["reasoning"]
+    content = delta.get("content")
+    if isinstance(content, dict):
+        content = [content]
+    if isinstance(content, list):
+        delta["content"], reasoning = texts_of(content)
+        if reasoning:
+            delta["reasoning_content"] = (delta.get("reasoning_content") or "") + reasoning
+    elif content is not None and not isinstance(content, str):
+        delta["content"] = jsontext.dumps(content).decode()
+
+
+def _numbered(details: list[Any]) -> list[Any]:
+    """A second list delta without integer `index` makes openai-python raise RuntimeError."""
+    return [
+        {**entry, "index": position} if isinstance(entry, dict) and type(entry.get("index")) is not int else entry
+        for position, entry in enumerate(details)
+    ]
+
+
+def _has_usage(value: Any) -> bool:
+    return isinstance(value, dict) and "usage" in value
+
+
+def _usage(chunk: Chunk) -> dict[str, Any] | None:
+    """The usage that a chunk carries, at the top or where Groq has it."""
+    for holder in (chunk, chunk.get("x_groq")):
+        if isinstance(holder, dict) and isinstance(holder.get("usage"), dict) and holder["usage"]:
+            return holder["usage"]  # type: ignore[no-any-return]
+    return None
+
+
+def canonical_usage(usage: dict[str, Any]) -> dict[str, Any]:
+    """Usage with the three counts that clients require as integers."""
+    counts = {key: _count(usage.get(key)) for key in ("prompt_tokens", "completion_tokens")}
+    return {**usage, **counts, "total_tokens": _count(usage.get("total_tokens")) or sum(counts.values())}
+
+
+def _count(value: Any) -> int:
+    return int(value) if isinstance(value, (int, float)) and 0 < value < 2**63 else 0

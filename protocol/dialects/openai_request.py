@@ -1,0 +1,81 @@
+"""Chat requests in OpenAI's dialect, to and from the neutral `Request`.
+
+Used where a request crosses dialects; from OpenAI to OpenAI the gateway splices the client's own bytes
+instead (`members`). Null means absent. Fields without a neutral meaning are kept in `extra`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import jsontext
+from ..chat import Request
+from ..errors import RemoteProtocolError
+
+__all__ = ["OPTIONS", "decode_request", "encode_request", "invalid"]
+
+OPTIONS = ("temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty", "top_k", "min_p")
+"""Sampling fields that other dialects know too, by OpenAI's names (the last two are not its own, but common)."""
+
+_NEUTRAL = frozenset(
+    (
+        *("model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens"),
+        *("tools", "tool_choice", "response_format", "reasoning_effort", "reasoning"),
+    )
+)
+
+
+def invalid(message: str, kind: str = "invalid_value") -> RemoteProtocolError:
+    """A request that cannot be understood."""
+    return RemoteProtocolError(message, kind=kind, status=400)
+
+
+def decode_request(body: bytes) -> Request:
+    """What the client asks for. Raises RemoteProtocolError (400) where the body is no chat request."""
+    try:
+        value, _ = jsontext.loads(body)
+    except (ValueError, RecursionError):
+        raise invalid("the body is not valid JSON", "invalid_json") from None
+    if not isinstance(value, dict):
+        raise invalid("the body must be a JSON object", "not_an_object")
+    fields = {key: item for key, item in value.items() if item is not None}
+    model, messages = fields.get("model"), fields.get("messages")
+    if not isinstance(model, str) or not model:
+        raise invalid("'model' must be a non-empty string", "missing_required_parameter")
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise invalid("'messages' must be a list of objects", "missing_required_parameter")
+    stream_options = fields.get("stream_options")
+    reasoning = fields.get("reasoning")
+    effort = fields.get("reasoning_effort") or (reasoning.get("effort") if isinstance(reasoning, dict) else None)
+    return Request(
+        model=model,
+        messages=messages,
+        stream=fields.get("stream") is True,
+        include_usage=isinstance(stream_options, dict) and stream_options.get("include_usage") is True,
+        max_tokens=fields.get("max_completion_tokens", fields.get("max_tokens")),
+        tools=fields.get("tools") or None,
+        tool_choice=fields.get("tool_choice"),
+        response_format=fields.get("response_format"),
+        reasoning=effort,
+        options={key: fields[key] for key in OPTIONS if key in fields},
+        extra={key: item for key, item in fields.items() if key not in _NEUTRAL and key not in OPTIONS},
+    )
+
+
+def encode_request(request: Request) -> bytes:
+    """The request as OpenAI-compatible servers read it; `max_tokens` by the name that all of them know."""
+    fields: dict[str, Any] = {"model": request.model, "messages": request.messages}
+    if request.stream:
+        fields["stream"] = True
+        if request.include_usage:
+            fields["stream_options"] = {"include_usage": True}
+    reasoning = request.reasoning
+    optional = {
+        "max_tokens": request.max_tokens,
+        "tools": request.tools or None,
+        "tool_choice": request.tool_choice,
+        "response_format": request.response_format,
+        "reasoning_effort": {True: "medium", False: "none"}[reasoning] if isinstance(reasoning, bool) else reasoning,
+    }
+    fields |= {key: item for key, item in optional.items() if item is not None}
+    return jsontext.dumps({**fields, **request.options, **request.extra})

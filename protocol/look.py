@@ -1,0 +1,137 @@
+"""The look: one glance at a run of frames that proves all of them ordinary, so that none has to be parsed.
+
+Nearly every frame of a chat stream differs from the one before in a single string. So when a frame was
+parsed and its outcome depends on nothing but that string's text, its shape is learned as a template:
+
+    data: {"id":"c1", ... "delta":{"content":"Hel"},"finish_reason":null}]}\\n\\n
+    `---------- head ------------------------´   `------- tail ------------´
+
+A run is then ordinary if taking `tail + head` out between its first head and its last tail leaves nothing but
+texts: pieces of JSON strings that need no mending. That is a proof and no guess: a hole without bare quotes,
+broken escapes and control characters cannot end its string, so each frame parses to exactly what the learned
+one did, but for the text; and the run holds no CR (`sse.Blocks` took them), so CR can mark the places where
+something was taken out. A shape may have a second hole, as OpenAI adds a random `obfuscation` to each chunk.
+
+What goes out for a template was learned too, from the same machinery that mends parsed frames, run on a
+probe. Where it equals what came in, a run passes through uncopied.
+
+Texts must be UTF-8, without raw U+2028, U+2029, U+0085 (clients that split lines the Unicode way break on
+them) and without halves of surrogate pairs. Cost: two passes of C code over a run, and a regex over its texts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+__all__ = ["Look"]
+
+_TEXT = (
+    rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u(?:[0-9a-ce-fA-CE-F][0-9a-fA-F]{3}|[dD](?:[0-7][0-9a-fA-F]{2}'
+    rb'|[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})))[^"\\\x00-\x1f]*+)*+'
+)
+_NEXT, _SECOND = b"\rb", b"\ra"  # marks for "tail and head were here" and "the middle was here"
+_text = re.compile(_TEXT).match
+_one_hole = re.compile(rb"%b(?:\rb%b)*+" % (_TEXT, _TEXT)).fullmatch
+_two_holes = re.compile(rb"%b\ra%b(?:\rb%b\ra%b)*+" % (_TEXT, _TEXT, _TEXT, _TEXT)).fullmatch
+_breaks = re.compile("[\u2028\u2029\x85]").search
+_field = re.compile(rb'"(content|reasoning_content|reasoning|refusal|arguments)": ?"')
+_filler = re.compile(rb'"obfuscation": ?"([A-Za-z0-9]*)"')
+_PROBE = b"<the probe of penstock>"
+_FILLER_PROBE = b"<the filler of penstock>"
+_MAX_TEMPLATES = 4
+_LESSONS = 16
+
+
+class _Template:
+    """Head, middle (b"" if there is one hole only) and tail of a frame, as it comes and as it goes out."""
+
+    __slots__ = ("head", "joint", "middle", "out", "overhead", "tail")
+
+    def __init__(self, head: bytes, middle: bytes, tail: bytes, out: tuple[bytes, bytes, bytes] | None) -> None:
+        self.head, self.middle, self.tail = head, middle, tail
+        self.joint = tail + head
+        self.overhead = len(head) + len(middle) + len(tail)
+        self.out = out
+
+
+class Look:
+    """The templates of one stream. `mend` is what makes output of a frame, or None where it says no template may."""
+
+    __slots__ = ("_lessons", "_mend", "_templates", "frames", "largest")
+
+    def __init__(self, mend: Callable[[bytes], bytes | None]) -> None:
+        self._mend = mend
+        self._templates: list[_Template] = []
+        self._lessons = _LESSONS
+        self.frames = 0  # that the last successful look passed
+        self.largest = 0  # of those, the largest
+
+    def forget(self) -> None:
+        """What was learned does not hold any more."""
+        self._templates.clear()
+
+    def glance(self, run: bytes) -> bytes | None:
+        """What goes out for a run (or one event with its blank line) if all of it is ordinary, else None."""
+        for template in self._templates:
+            if run.startswith(template.head) and run.endswith(template.tail):
+                out = self._fill(template, run)
+                if out is not None:
+                    if template is not self._templates[0]:
+                        self._templates.remove(template)
+                        self._templates.insert(0, template)
+                    return out
+        return None
+
+    def _fill(self, template: _Template, run: bytes) -> bytes | None:
+        head, tail = len(template.head), len(template.tail)
+        if len(run) < head + tail:
+            return None
+        texts = run[head:-tail].replace(template.joint, _NEXT)
+        if template.middle:
+            texts = texts.replace(template.middle, _SECOND)
+            if not _two_holes(texts):
+                return None
+        elif not _one_hole(texts):
+            return None
+        if not texts.isascii():
+            try:
+                if _breaks(texts.decode()):
+                    return None
+            except UnicodeDecodeError:
+                return None
+        self.frames = frames = texts.count(_NEXT) + 1
+        longest = len(texts) if frames == 1 else max(map(len, texts.split(_NEXT)))
+        self.largest = longest + template.overhead
+        if template.out is None:
+            return run
+        if not all(text and not text.startswith(_SECOND) for text in texts.split(_NEXT)):
+            return None  # where something is mended, an empty text may be treated otherwise than the probe was
+        head_out, middle_out, tail_out = template.out
+        texts = texts.replace(_NEXT, tail_out + head_out)
+        return b"".join((head_out, texts.replace(_SECOND, middle_out) if middle_out else texts, tail_out))
+
+    def learn(self, block: bytes) -> None:
+        """Make a template of an event that was just parsed and mended, if it is of a shape that allows one."""
+        if self._lessons == 0:
+            return
+        fields = list(_field.finditer(block))
+        if len(fields) != 1 or b"\r" in block:
+            return
+        start = fields[0].end()
+        tail = block[_text(block, start).end() :] + b"\n\n"  # type: ignore[union-attr]  # it matches everywhere
+        middle, filler = b"", _filler.search(tail)
+        if filler is not None:
+            middle, tail = tail[: filler.start(1)], tail[filler.end(1) :]
+        self._lessons -= 1
+        head = block[:start]
+        probe = b"".join((head, _PROBE, middle, _FILLER_PROBE if middle else b"", tail))
+        out = self._mend(probe[:-2])
+        if out is None or out.count(_PROBE) != 1 or out.count(_FILLER_PROBE) != bool(middle):
+            return
+        head_out, _, rest = out.partition(_PROBE)
+        middle_out, _, tail_out = rest.partition(_FILLER_PROBE) if middle else (b"", b"", rest)
+        same = out == probe
+        template = _Template(head, middle, tail, None if same else (head_out, middle_out, tail_out))
+        self._templates.insert(0, template)
+        del self._templates[_MAX_TEMPLATES:]

@@ -1,0 +1,184 @@
+"""Server-sent events, as the WHATWG HTML text says (section 9.2.6, "Interpreting an event stream").
+
+`Decoder` makes `Event`s of bytes, `encode` makes bytes of an event; below the decoder, in `blocks`, lies what
+finds lines and keeps the limit, and `Blocks` and `fields` for those who want the events as bytes.
+
+Invalid UTF-8 is replaced; since CR and LF are ASCII, decoding many lines at once gives the same text as decoding
+each. Event types are forgotten with each event, ids stay, and take effect when an event is dispatched.
+
+Cost: where a chunk holds no CR and no open event, one `decode`, `count` and `split` turn all its events into text
+at once, provided that each is a single `data: ` line. Anything unusual takes the general path, line by line.
+"""
+
+from __future__ import annotations
+
+from itertools import repeat
+from typing import Literal, NamedTuple
+
+from .blocks import MAX_EVENT_BYTES, Blocks, EventLines, Fields, fields
+from .errors import LocalProtocolError
+
+__all__ = ["Blocks", "Comment", "Decoder", "Event", "Fields", "encode", "encode_comment", "fields"]
+
+_MAX_RETRY_DIGITS = 15
+
+
+class Event(NamedTuple):
+    """One event; `id` is the last event id in force when it was dispatched."""
+
+    data: str
+    event: str = "message"
+    id: str = ""
+
+
+class Comment(NamedTuple):
+    """The text of a comment line, without the colon and one space after it."""
+
+    text: str
+
+
+class Decoder(EventLines[list[Event | Comment]]):
+    """Bytes to events.
+
+    `incomplete` says what an unterminated last event becomes at `close`: nothing, as in browsers
+    (`"discard"`; then `.dropped` is True), or an event (`"dispatch"`). `comments=True` returns comments too,
+    in order. An event of more than `max_event_bytes` raw bytes is a fault, kind `event_too_large`.
+    Held back: a byte order mark's beginning and an unfinished event.
+    """
+
+    __slots__ = ("_comments", "_data", "_dispatch_last", "_id", "_type", "dropped", "last_event_id", "retry")
+
+    def __init__(
+        self,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        incomplete: Literal["discard", "dispatch"] = "discard",
+        comments: bool = False,
+    ) -> None:
+        super().__init__(max_event_bytes)
+        if incomplete not in ("discard", "dispatch"):
+            raise ValueError(f"incomplete must be 'discard' or 'dispatch', not {incomplete!r}")
+        self.last_event_id = ""
+        """The id in force: of the last event, or of a block that set it without data."""
+        self.retry: int | None = None
+        """The reconnection time that the peer asked for, in milliseconds."""
+        self.dropped = False
+        """Whether an open event was discarded at `close`."""
+        self._dispatch_last = incomplete == "dispatch"
+        self._comments = comments
+        self._data: list[str] = []
+        self._type = ""
+        self._id = ""
+
+    def _take(self, chunk: bytes) -> list[Event | Comment]:
+        if self._open or not self._is_plain(chunk):
+            return self._general(chunk)
+        end = chunk.rfind(b"\n\n") + 2
+        if end < 2:
+            return self._general(chunk)
+        text = (self._held + chunk[:end]).decode("utf-8", "replace")
+        rest = self._rest(chunk, end)
+        # n texts between "data: " and the last blank line, and 2n line ends: each event is one data line.
+        texts = text[6:-2].split("\n\ndata: ")
+        events: list[Event | Comment]
+        if text.count("\n") == 2 * len(texts) and text.startswith("data: "):
+            events = list(map(Event, texts, repeat("message"), repeat(self.last_event_id)))
+        else:
+            events = []
+            for line in text.split("\n")[:-1]:
+                self._line(line, events)
+        return events + self._general(rest) if rest else events
+
+    def _general(self, chunk: bytes) -> list[Event | Comment]:
+        events: list[Event | Comment] = []
+        for line in self._lines(chunk):
+            self._line(line.decode("utf-8", "replace"), events)
+        if self.fault is not None:
+            self._data.clear()
+        return events
+
+    def _line(self, line: str, events: list[Event | Comment]) -> None:
+        """Take one line; what it completes goes to `events`. Names of fields are compared exactly."""
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            self._data.append(value)
+        elif not line:
+            self._dispatch(events)
+        elif name == "event":
+            self._type = value
+        elif name == "id":
+            if "\0" not in value:
+                self._id = value
+        elif name == "retry":
+            self._set_retry(value)
+        elif self._comments and not name:
+            events.append(Comment(value))
+
+    def _set_retry(self, value: str) -> None:
+        """ "If the field value consists of only ASCII digits": and of no more than a clock can use."""
+        digits = value.lstrip("0")
+        if value.isascii() and value.isdigit() and len(digits) <= _MAX_RETRY_DIGITS:
+            self.retry = int(digits or "0")
+
+    def _dispatch(self, events: list[Event | Comment]) -> None:
+        """A blank line: the id takes effect even where there is no data, and thus no event."""
+        self.last_event_id = self._id
+        if self._data:
+            events.append(Event("\n".join(self._data), self._type or "message", self._id))
+            self._data.clear()
+        self._type = ""
+
+    def _end(self) -> list[Event | Comment]:
+        events: list[Event | Comment] = []
+        for line in self._last_lines():
+            if self._dispatch_last:
+                self._line(line.decode("utf-8", "replace"), events)
+        if self._dispatch_last:
+            self._dispatch(events)
+        self.dropped = self._open and not self._dispatch_last
+        self._data.clear()
+        return events
+
+
+# --- the way back ---
+
+
+def encode(event: Event, retry: int | None = None) -> bytes:
+    """`event` as bytes, so that a decoder gives it back; `event:` and `id:` only where they say something.
+
+    Raises LocalProtocolError for what the format cannot carry: CR in the data, CR, LF or NUL in name or id,
+    an empty name, lone surrogates.
+    """
+    if "\r" in event.data:
+        raise LocalProtocolError("the data of an event cannot hold a CR")
+    lines = []
+    if event.event != "message":
+        if not event.event:
+            raise LocalProtocolError("the name of an event cannot be empty")
+        lines.append("event: " + _one_line(event.event, "name"))
+    if event.id:
+        lines.append("id: " + _one_line(event.id, "id"))
+    if retry is not None:
+        if not 0 <= retry < 10**_MAX_RETRY_DIGITS:
+            raise LocalProtocolError("retry is a count of milliseconds")
+        lines.append(f"retry: {retry:d}")
+    lines.append("data: " + event.data.replace("\n", "\ndata: "))
+    return _utf8("\n".join(lines))
+
+
+def encode_comment(text: str) -> bytes:
+    """A comment and a blank line. Raises LocalProtocolError for CR, LF, NUL and lone surrogates."""
+    return _utf8(": " + _one_line(text, "comment"))
+
+
+def _one_line(text: str, what: str) -> str:
+    if "\r" in text or "\n" in text or "\0" in text:
+        raise LocalProtocolError(f"the {what} of an event cannot hold CR, LF or NUL")
+    return text
+
+
+def _utf8(block: str) -> bytes:
+    try:
+        return block.encode("utf-8") + b"\n\n"
+    except UnicodeEncodeError as exc:
+        raise LocalProtocolError(f"not expressible in UTF-8: {exc.reason}") from exc

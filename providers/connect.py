@@ -1,0 +1,94 @@
+"""From an origin to a connection that bytes can be sent on: name lookup, TCP, TLS.
+
+Addresses are tried by trio's happy eyeballs (RFC 6555): one after the other, a quarter of a second apart,
+the first to answer wins. Nagle's algorithm is off: a request is one write, and must not wait for anything.
+
+Whatever goes wrong is an UpstreamError with `sent` False, since no byte of a request has gone anywhere yet.
+Its message names no address; the operator finds the details in its cause.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+
+import trio
+
+from .stream import ByteStream, SocketStream, StreamBroken, no_delay
+from .tls import client_context, start_tls
+from .transport import ErrorKind, Origin, UpstreamError
+
+__all__ = ["Connector", "connect_error", "tls_error"]
+
+_MESSAGES: dict[ErrorKind, str] = {
+    "dns": "the upstream's name cannot be resolved",
+    "refused": "the upstream refuses connections",
+    "unreachable": "the upstream cannot be reached",
+    "reset": "the upstream broke the connection while it was being made",
+}
+
+
+class Connector:
+    """Makes connections to one origin; `tls` is whom an `https` one trusts (None: the system's list)."""
+
+    __slots__ = ("_origin", "_tls")
+
+    def __init__(self, origin: Origin, tls: ssl.SSLContext | None = None) -> None:
+        self._origin = origin
+        self._tls = tls
+
+    async def __call__(self) -> ByteStream:
+        """A new connection. Raises UpstreamError; cancelled, it leaves no socket open."""
+        scheme, host, port = self._origin
+        try:
+            # What trio makes is a trio socket; the plain one inside is all that is wanted of it.
+            opened = (await trio.open_tcp_stream(host, port)).socket
+        except OSError as exc:
+            raise connect_error(exc) from exc
+        plain = socket.socket(opened.family, opened.type, opened.proto, opened.detach())
+        no_delay(plain)
+        stream = SocketStream(plain)
+        return stream if scheme == "http" else await self._encrypted(stream)
+
+    async def _encrypted(self, stream: SocketStream) -> ByteStream:
+        try:
+            if self._tls is None:
+                self._tls = await trio.to_thread.run_sync(client_context)  # reads files, the first time
+            return await start_tls(stream, self._tls, server_name=self._origin.host)
+        except ssl.SSLError as exc:
+            raise tls_error(exc) from exc
+        except StreamBroken as exc:
+            raise UpstreamError("reset", _MESSAGES["reset"], sent=False) from exc
+        except BaseException:
+            stream.close()
+            raise
+
+
+def connect_error(exc: OSError) -> UpstreamError:
+    """What a failure to connect means. Several addresses may have failed in several ways: the one that
+    shows a living machine counts."""
+    kind: ErrorKind = "unreachable"
+    if isinstance(exc, socket.gaierror):
+        kind = "dns"
+    elif any(each.errno == errno.ECONNREFUSED for each in _leaves(exc)):
+        kind = "refused"
+    return UpstreamError(kind, _MESSAGES[kind], sent=False)
+
+
+def tls_error(exc: ssl.SSLError) -> UpstreamError:
+    """What a failed handshake means, in OpenSSL's words without the place in its source."""
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        reason = f"its certificate is not accepted: {exc.verify_message}"
+    else:
+        reason = (exc.reason or "no reason given").replace("_", " ").lower()
+    return UpstreamError("tls", f"no TLS connection to the upstream: {reason}", sent=False)
+
+
+def _leaves(exc: BaseException | None) -> list[OSError]:
+    """The errors of the single attempts, which trio keeps in a group as the cause."""
+    if isinstance(exc, BaseExceptionGroup):
+        return [leaf for each in exc.exceptions for leaf in _leaves(each)]
+    if isinstance(exc, OSError):
+        return [exc] if exc.errno is not None else _leaves(exc.__cause__)
+    return []

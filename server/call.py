@@ -1,0 +1,208 @@
+"""A chat request, read and judged: what is asked, of whom, by whom, and within what time.
+
+Making a `Call` is everything that can be refused before an upstream is troubled: the body is JSON with one
+`model` and some `messages`, the model resolves to targets, the key may use them. The body itself stays as
+it came; a target gets it with its own model id spliced in.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import trio
+
+from ..protocol import members
+from ..protocol.chat import Failed
+from ..protocol.dialects import DIALECTS
+from ..protocol.errors import RemoteProtocolError
+from ..protocol.members import Members
+from ..protocol.relay import Relay, Whole
+from ..providers.catalog import AmbiguousModel, Target, UnknownModel
+from ..providers.settings import Timeouts, TimeoutSettings
+from . import refusal
+from .access import Key
+from .config import Limits
+
+if TYPE_CHECKING:
+    from ..providers.provider import Provider
+    from ..providers.transport import UpstreamRequest
+    from .gateway import Gateway
+    from .http import Request
+
+__all__ = ["Call", "make_call"]
+
+SMALL_BODY = 65536
+"""Up to so many bytes a body is parsed in one go (well under a millisecond); larger ones in slices."""
+
+SLICE = 65536
+
+TIMEOUTS_HEADER = "x-penstock-timeouts"
+
+
+class Call(NamedTuple):
+    """One chat request that may be served."""
+
+    sink: str
+    body: Members
+    model: str
+    stream: bool
+    include_usage: bool
+    targets: list[Target]
+    key_name: str
+    request_id: str
+    created: int
+    limits: Limits
+    timeouts: TimeoutSettings
+    forward: list[tuple[str, str]]
+    keepalive: float
+    total: float
+
+    @property
+    def stream_type(self) -> str:
+        """The content type of a streamed answer."""
+        return DIALECTS[self.sink].encoder.content_type
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether silence is to be filled with comments."""
+        return self.stream and self.keepalive > 0
+
+    def timeouts_for(self, provider: Provider) -> Timeouts:
+        """The provider's timeouts, with what this request's own header changes."""
+        if self.timeouts is _NOTHING_SAID:
+            return provider.timeouts
+        return provider.timeouts.with_changes(self.timeouts)
+
+    def upstream_request(self, target: Target) -> UpstreamRequest:
+        """The request for `target`, its own model id in it and no credential of the client's."""
+        return target.provider.chat_request(
+            self.body, target.model, stream=self.stream, request_id=self.request_id, headers=self.forward
+        )
+
+    def relay(self, source: str, content_type: str | None) -> Relay | Whole:
+        """The machine that turns an answer in `source`'s dialect into what this client asked for."""
+        common: dict[str, Any] = {
+            "content_type": content_type,
+            "id": "chatcmpl-" + self.request_id.removeprefix("req_"),
+            "created": self.created,
+            "model": self.model,
+            "max_frame_bytes": self.limits.frame_bytes,
+            "json_depth": self.limits.json_depth,
+        }
+        if self.stream:
+            return Relay(source, self.sink, include_usage=self.include_usage, **common)
+        return Whole(source, self.sink, max_message_bytes=self.limits.message_bytes, **common)
+
+    def error_frame(self, failed: Failed) -> bytes:
+        """An error for a client whose answer has been begun, but not by an upstream."""
+        return DIALECTS[self.sink].encoder().encode([failed])
+
+
+async def make_call(gateway: Gateway, request: Request, raw: bytes, key: Key | None) -> Call:
+    """Read and judge a chat request in OpenAI's dialect, of which `raw` is the body. Raises Refusal."""
+    limits = gateway.config.limits
+    body = await _read_members(raw, limits.json_depth)
+    model = body.value("model") if "model" in body else None
+    if model is None:
+        raise refusal.bad_request("Missing required parameter: 'model'.", "missing_required_parameter", "model")
+    if not isinstance(model, str) or not model:
+        raise refusal.bad_request("'model' must be a non-empty string.", "invalid_value", "model")
+    body = _with_messages(body)
+    stream = _flag(body, "stream")
+    options = body.value("stream_options") if "stream_options" in body else None
+    if options is not None and not isinstance(options, dict):
+        raise refusal.bad_request("'stream_options' must be an object.", "invalid_value", "stream_options")
+    said = _timeouts(request.header(TIMEOUTS_HEADER))
+    common = gateway.timeouts.with_changes(said)
+    return Call(
+        sink="openai",
+        body=body,
+        model=model,
+        stream=stream,
+        include_usage=bool(options and options.get("include_usage")),
+        targets=await _targets(gateway, model, key),
+        key_name=key.name if key else "",
+        request_id=request.request_id,
+        created=int(time.time()),
+        limits=limits,
+        timeouts=said,
+        forward=list(request.headers.items()),
+        keepalive=common.keepalive,
+        total=common.total,
+    )
+
+
+async def _read_members(body: bytes, max_depth: int) -> Members:
+    """The body's members; a large body is looked at in slices, so that other streams go on meanwhile."""
+    try:
+        if len(body) <= SMALL_BODY:
+            return members.split(body, max_depth=max_depth)
+        splitter = members.Splitter(max_depth=max_depth)
+        found = []
+        for start in range(0, len(body), SLICE):
+            found += splitter.feed(body[start : start + SLICE])
+            await trio.lowlevel.checkpoint()
+        return Members(body, found + splitter.close())
+    except RemoteProtocolError as exc:
+        raise refusal.from_protocol(exc) from exc
+
+
+def _with_messages(body: Members) -> Members:
+    """The body, which must have messages: an array with at least one element."""
+    if "messages" not in body:
+        raise refusal.bad_request("Missing required parameter: 'messages'.", "missing_required_parameter", "messages")
+    raw = body.raw("messages").strip()
+    if not raw.startswith(b"["):
+        raise refusal.bad_request("'messages' must be an array.", "invalid_value", "messages")
+    if not raw[1:-1].strip():
+        raise refusal.bad_request("'messages' must have at least one message.", "invalid_value", "messages")
+    return body
+
+
+def _flag(body: Members, name: str) -> bool:
+    value = body.value(name) if name in body else None
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise refusal.bad_request(f"'{name}' must be true or false.", "invalid_value", name)
+
+
+async def _targets(gateway: Gateway, model: str, key: Key | None) -> list[Target]:
+    """Where the model is to be had, in order, as far as the key may go: judged on what is really called."""
+    try:
+        targets = await gateway.catalog.resolve(model)
+    except UnknownModel as exc:
+        raise refusal.unknown_model(str(exc)) from exc
+    except AmbiguousModel as exc:
+        raise refusal.bad_request(str(exc), "invalid_value", "model") from exc
+    if key is None:
+        return targets
+    allowed = [target for target in targets if key.may_use(target.id)]
+    if not allowed:
+        raise refusal.forbidden(f"This key may not use the model '{model}'.", "model")
+    return allowed
+
+
+def _timeouts(header: str | None) -> TimeoutSettings:
+    """What the request's own header says, as in `idle=5, total=60`; seconds, 0 for none."""
+    if header is None:
+        return _NOTHING_SAID
+    said: dict[str, float] = {}
+    for part in header.split(","):
+        name, _, value = part.strip().partition("=")
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = -1.0
+        if name not in _PHASES or not 0 <= seconds < 1e9:
+            raise refusal.bad_request(
+                f"Header {TIMEOUTS_HEADER}: '{part.strip()}' is not NAME=SECONDS with a name out of "
+                f"{', '.join(_PHASES)}."
+            )
+        said[name] = seconds
+    return msgspec.convert(said, TimeoutSettings)
+
+
+_NOTHING_SAID = TimeoutSettings()
+_PHASES = TimeoutSettings.__struct_fields__

@@ -1,0 +1,112 @@
+"""One client connection, HTTP/1.1: requests in order, each answered before the next is looked at.
+
+The driver is thin: `Intake` reads heads and bodies under their limits and deadlines, `dispatch` answers,
+and here is decided what a fault means for the connection. A refusal in the middle of a request ends the
+connection after the answer; after a whole request it does not.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+
+from ..protocol.errors import RemoteProtocolError
+from ..providers.stream import ByteStream, StreamBroken
+from . import refusal
+from .gateway import Gateway
+from .http import Refusal, Request
+from .intake import Intake
+from .reply import ClientStalled, Reply
+from .routes import dispatch
+
+__all__ = ["Connection"]
+
+log = logging.getLogger("penstock")
+
+LINGER_SECONDS = 1.0
+LINGER_BYTES = 1 << 20
+
+
+class Connection:
+    """Serves one connected client until either side has had enough. `peer` is the client's address."""
+
+    def __init__(self, gateway: Gateway, stream: ByteStream, peer: str) -> None:
+        self._gateway = gateway
+        self._stream = stream
+        self._intake = Intake(gateway, stream, peer)
+
+    async def serve(self) -> None:
+        """Answer requests until the connection is over, then close it. Raises nothing that is not a bug."""
+        gateway = self._gateway
+        gateway.connections += 1
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._intake.pump)
+                await self._serve_all()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._stream.close()
+            gateway.connections -= 1
+            gateway.note_change()
+
+    async def _serve_all(self) -> None:
+        try:
+            while await self._serve_one():
+                pass
+        except (StreamBroken, ClientStalled):
+            pass  # nobody is there to be told; what was under way has been booked
+
+    async def _serve_one(self) -> bool:
+        """Read and answer one request; return whether another may follow."""
+        intake = self._intake
+        reply: Reply | None = None
+        try:
+            request = await intake.next_request()
+            if request is None:
+                return False
+            reply = self._reply(request)
+            await dispatch(self._gateway, request, reply, intake)
+        except (StreamBroken, ClientStalled):
+            raise
+        except Exception as exc:
+            reply = reply or self._reply(None)
+            refused = _refusal_for(exc, reply)
+            if reply.committed:
+                return False  # without the terminator: the client must not take this for the end
+            if not intake.discard_body() or isinstance(exc, RemoteProtocolError):
+                reply.keep_alive = False
+            await refusal.send(reply, refused.failed, refused.headers)
+        if not reply.ended:
+            return False
+        if reply.keep_alive and intake.may_go_on():
+            return True
+        await self._linger()
+        return False
+
+    def _reply(self, request: Request | None) -> Reply:
+        keep_alive = request is not None and request.keep_alive and not self._gateway.draining
+        reply = Reply(self._stream, request, self._gateway.timeouts.write, keep_alive=keep_alive)
+        reply.common = [("x-request-id", request.request_id if request else self._gateway.next_request_id())]
+        return reply
+
+    async def _linger(self) -> None:
+        """Close so that the client can still read the answer.
+
+        Closing a socket with unread bytes in it makes the kernel send a reset, which may overtake the
+        answer (RFC 9112 section 9.6). So only our side is closed first, and what comes is read away, for a
+        short time and up to a bound.
+        """
+        self._stream.end_sending()
+        with trio.move_on_after(LINGER_SECONDS):
+            await self._intake.discard_all(LINGER_BYTES)
+
+
+def _refusal_for(exc: Exception, reply: Reply) -> Refusal:
+    """What is said to the client about `exc`; what is neither its fault nor a refusal is a bug, and is logged."""
+    if isinstance(exc, Refusal):
+        return exc
+    if isinstance(exc, RemoteProtocolError):
+        return refusal.from_protocol(exc)
+    log.error("bug while serving %s", dict(reply.common).get("x-request-id"), exc_info=exc)
+    return Refusal(refusal.internal())

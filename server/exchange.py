@@ -1,0 +1,301 @@
+"""The life of one chat request, from a checked call to one ending.
+
+    targets -> attempt -> (failed before the commit point, and worth another try? -> next) -> ending
+
+All of it happens in the connection's own task. What the upstream sends goes through the relay and to the
+client in the same task: no queue, so a slow client slows its upstream and nothing else. Beside it the
+connection's pump reads the client's socket: when the client goes away it cancels the attempt's scope, the
+same one that the deadlines move, and leaving an attempt closes the upstream's connection at once.
+
+Rules kept here, and tested by name: nothing is tried again after the first byte for the client, or after
+the client has gone; a cancellation is nobody's failure; each request is booked once, with one ending.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import trio
+
+from ..protocol.chat import Ending, Failed
+from ..protocol.relay import Relay, Whole
+from ..providers.deadline import Deadline
+from ..providers.stream import StreamBroken
+from ..providers.transport import UpstreamError, UpstreamResponse
+from . import refusal, upstream_answer
+from .ledger import Attempt, Record
+from .reply import ClientStalled, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..providers.catalog import Target
+    from .call import Call
+    from .gateway import Gateway
+    from .intake import Intake
+
+__all__ = ["Exchange"]
+
+LAST_WORD = 2.0  # seconds for an error to reach a client after a deadline: it may be the slow one
+KEEP_ALIVE = b": keep-alive\n\n"  # never ": ping": one client takes that for the end of the stream
+
+
+class Outcome(NamedTuple):
+    """What an attempt came to. With `failed` set nothing has reached the client yet; `again`: try the next."""
+
+    ending: Ending
+    failed: Failed | None = None
+    again: bool = False
+
+
+class Exchange:
+    """Serves one `call` on one `reply`; `intake` tells when the client leaves."""
+
+    def __init__(self, gateway: Gateway, call: Call, reply: Reply, intake: Intake) -> None:
+        self._gateway = gateway
+        self._call = call
+        self._reply = reply
+        self._intake = intake
+        self._record = Record(call.request_id, call.model, stream=call.stream, key=call.key_name)
+        self._until = trio.current_time() + call.total if call.total else float("inf")
+        self._deadline: Deadline | None = None
+        self._relay: Relay | Whole | None = None
+        self._target: Target | None = None
+        self._kept: list[tuple[str, str]] = []
+        self._interrupted: Ending | None = None
+        self._lock: trio.Lock | None = None  # only where a keep-alive writes as well
+        self._wrote_at = 0.0
+
+    async def run(self) -> None:
+        """Serve the call to its end. Raises nothing that is not a bug."""
+        gateway, record = self._gateway, self._record
+        ending: Ending | None = None
+        gateway.ledger.open(record)
+        gateway.exchanges.add(self)
+        self._intake.on_gone = self._client_left
+        if self._intake.at_end:
+            self._client_left()
+        try:
+            ending = await (self._serve_and_keep_alive() if self._call.keeps_alive else self._serve())
+        finally:
+            record.status, record.bytes_out = self._reply.status, self._reply.bytes_out
+            # Without an ending it is a cancellation from outside, or a bug on its way up.
+            gateway.ledger.close(record, ending or Ending("shut_down" if gateway.draining else "failed"))
+            gateway.exchanges.discard(self)
+            gateway.note_change()
+
+    def shut_down(self) -> None:
+        """The time for draining is over: end the stream with an error that the client can read."""
+        self._interrupt(Ending("shut_down"))
+
+    def _client_left(self) -> None:
+        target, deadline = self._target, self._deadline
+        if target is None or deadline is None or target.provider.on_client_gone == "cancel":
+            self._interrupt(Ending("client_gone"))
+        else:  # policy "drain": read on for the usage, say nothing more, and not for ever
+            self._reply.muted = True
+            deadline.limit(trio.current_time() + self._gateway.config.timeouts.drain)
+
+    def _interrupt(self, ending: Ending) -> None:
+        """Stop what is under way. The attempt's scope is cancelled, and no further attempt is made."""
+        self._interrupted = self._interrupted or ending
+        if self._deadline is not None:
+            self._deadline.scope.cancel()
+
+    # -- the client's side ---------------------------------------------------------------------------
+
+    async def _serve_and_keep_alive(self) -> Ending:
+        self._lock = trio.Lock()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_client_alive, self._call.keepalive)
+            ending = await self._serve()
+            nursery.cancel_scope.cancel()
+        return ending
+
+    async def _keep_client_alive(self, interval: float) -> None:
+        self._wrote_at = trio.current_time()
+        while True:
+            due = self._wrote_at + interval
+            if due > trio.current_time():
+                await trio.sleep_until(due)
+                continue
+            try:
+                await self._write(KEEP_ALIVE)
+            except (StreamBroken, ClientStalled):
+                return  # the exchange meets the same fault, or the pump has seen the client go
+
+    def _writer(self) -> Callable[[bytes], Awaitable[None]]:
+        """How to write: straight to the client, or in turn with the keep-alive."""
+        return self._reply.write if self._lock is None else self._write
+
+    async def _write(self, data: bytes) -> None:
+        assert self._lock is not None
+        async with self._lock:
+            self._commit()
+            self._wrote_at = trio.current_time()
+            await self._reply.write(data)
+
+    def _commit(self) -> None:
+        """The status line is decided with the next write. Nothing can be tried again after that."""
+        if not self._reply.committed:
+            self._reply.begin(200, self._stream_headers())
+
+    def _stream_headers(self) -> list[tuple[str, str]]:
+        return [
+            ("content-type", self._call.stream_type),
+            ("cache-control", "no-cache"),
+            ("x-accel-buffering", "no"),
+            *self._answer_headers(),
+        ]
+
+    def _answer_headers(self) -> list[tuple[str, str]]:
+        attempts = self._record.attempts
+        took = trio.current_time() - self._record.started_at
+        headers = [("openai-processing-ms", str(round(took * 1000))), ("x-penstock-attempts", str(len(attempts)))]
+        if attempts:
+            headers.append(("x-penstock-provider", attempts[-1].provider))
+        return headers + self._kept
+
+    # -- the upstreams -------------------------------------------------------------------------------
+
+    async def _serve(self) -> Ending:
+        outcome = Outcome(Ending("failed"), refusal.internal())
+        try:
+            for target in self._call.targets:
+                outcome = await self._attempt(target)
+                if not outcome.again or self._reply.committed or self._interrupted is not None:
+                    break
+            if outcome.failed is not None:
+                await self._tell(outcome.failed)
+        except StreamBroken:
+            return Ending("client_gone")
+        except ClientStalled:
+            return Ending("timed_out", "write")
+        return Ending("client_gone") if self._reply.muted else outcome.ending
+
+    async def _attempt(self, target: Target) -> Outcome:
+        call, provider = self._call, target.provider
+        attempt = Attempt(provider.name, target.model)
+        self._record.attempts.append(attempt)
+        if not provider.slots.try_acquire():
+            attempt.failure = "busy"
+            refused = refusal.too_many(f"Provider '{provider.name}' is at its limit of parallel requests.")
+            return Outcome(Ending("failed"), refused.failed, again=True)
+        deadline = Deadline(call.timeouts_for(provider), until=self._until, whole=not call.stream)
+        self._target, self._deadline, self._relay = target, deadline, None
+        self._reply.deadline = deadline
+        response: UpstreamResponse | None = None
+        try:
+            if self._interrupted is not None:
+                deadline.scope.cancel()
+            with deadline.scope:
+                response = await provider.transport.send(call.upstream_request(target), deadline)
+                outcome = await self._answer(provider.dialect, response, deadline)
+            if deadline.scope.cancelled_caught:
+                outcome = await self._expired(deadline)
+        except UpstreamError as exc:
+            outcome = await self._broken(exc, response)
+        finally:
+            if response is not None:
+                response.close()
+            provider.slots.release()
+            self._reply.deadline = None
+        attempt.failure = "" if outcome.ending.kind in ("completed", "client_gone") else str(outcome.ending)
+        return outcome
+
+    async def _answer(self, source: str, response: UpstreamResponse, deadline: Deadline) -> Outcome:
+        """Pass the upstream's answer on; what is returned has reached the client unless it is `failed`."""
+        call, reply, redactor = self._call, self._reply, self._gateway.redactor
+        self._kept = upstream_answer.kept_headers(response)
+        if response.status != 200:
+            failed = redactor.failed(await upstream_answer.read_error(response))
+            return Outcome(Ending("failed"), failed, again=_worth_another_try(failed))
+        relay = self._relay = call.relay(source, response.header("content-type"))
+        last = await (self._stream(response, relay, deadline) if call.stream else self._whole(response, relay))
+        self._record.usage = relay.usage
+        ending = relay.ending or Ending("failed")
+        if relay.failed is not None and not relay.started and not reply.committed:
+            return Outcome(ending, redactor.failed(relay.failed), again=_worth_another_try(relay.failed))
+        if call.stream:
+            await self._end_stream(last)
+        else:
+            headers = [("content-type", "application/json"), *self._answer_headers()]
+            await reply.send(200, headers, last)
+        response.finish(settle=ending.kind == "completed")
+        return Outcome(ending)
+
+    async def _stream(self, response: UpstreamResponse, relay: Relay | Whole, deadline: Deadline) -> bytes:
+        """The hot path: returns when the stream is over, with the bytes that are to end it."""
+        receive, feed, write = response.receive, relay.feed, self._writer()
+        alive = 0
+        while True:
+            piece = await receive()
+            out = feed(piece) if piece else relay.close()
+            if relay.ending is not None:
+                return out
+            if out:
+                self._commit()
+                await write(out)
+            if relay.alive != alive and relay.started:
+                alive = relay.alive
+                deadline.enter("settle" if relay.finished else "idle")
+
+    async def _whole(self, response: UpstreamResponse, relay: Relay | Whole) -> bytes:
+        while not relay.ended and (piece := await response.receive()):
+            relay.feed(piece)
+        return relay.close()
+
+    async def _expired(self, deadline: Deadline) -> Outcome:
+        """A deadline ran out, or the gateway's own time did."""
+        which, relay = deadline.fired, self._relay
+        if self._interrupted is not None and self._interrupted.kind == "client_gone":
+            return Outcome(self._interrupted)
+        if self._interrupted is not None:
+            failed = refusal.busy("The gateway is shutting down.").failed
+            ending, again = self._interrupted, False
+        elif which == "settle" and relay is not None:  # every choice has finished: only usage was awaited
+            await self._end_stream(relay.close())
+            return Outcome(relay.ending or Ending("completed"))
+        else:
+            failed = refusal.timeout(which, deadline.seconds or self._call.total, sent=which != "connect")
+            ending, again = Ending("timed_out", which), which != "total"
+        if not self._reply.committed:
+            return Outcome(ending, failed, again)
+        with trio.move_on_after(LAST_WORD):
+            await self._end_stream(self._in_band(failed))
+        return Outcome(ending)
+
+    async def _broken(self, exc: UpstreamError, response: UpstreamResponse | None) -> Outcome:
+        """The upstream could not be reached, or its connection broke."""
+        relay, provider = self._relay, self._record.attempts[-1].provider
+        if relay is not None and relay.started and self._call.stream:
+            await self._end_stream(relay.close())  # the relay knows whether all had been said
+            return Outcome(relay.ending or Ending("truncated"))
+        kind = "failed" if response is None else "truncated"
+        failed = Failed(self._gateway.redactor.text(f"Provider '{provider}': {exc}"), retry=None)
+        return Outcome(Ending(kind), failed, again=True)
+
+    async def _tell(self, failed: Failed) -> None:
+        """The request failed for good: say so, by status where there is still a choice."""
+        if self._reply.committed:
+            await self._end_stream(self._in_band(failed))
+        else:
+            await refusal.send(self._reply, failed, self._answer_headers())
+
+    def _in_band(self, failed: Failed) -> bytes:
+        if self._relay is not None and self._relay.started:
+            return self._relay.fail(failed)
+        return self._call.error_frame(failed)
+
+    async def _end_stream(self, last: bytes) -> None:
+        self._commit()
+        if self._lock is None:
+            await self._reply.end(last)
+        else:
+            async with self._lock:
+                await self._reply.end(last)
+
+
+def _worth_another_try(failed: Failed) -> bool:
+    """Whether another upstream may do better: nothing was sent, and it was not the request's fault."""
+    return failed.status in (408, 429) or failed.status >= 500

@@ -1,0 +1,73 @@
+"""What all connections share: configuration, models, keys, accounts, and whether we are going down."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+from ..providers.settings import DEFAULT_TIMEOUTS
+from .access import Access, KeyRing
+from .forwarded import TrustedProxies
+from .ledger import Ledger
+from .redaction import Redactor
+
+if TYPE_CHECKING:
+    from ..providers.catalog import Catalog
+    from .config import Config
+    from .exchange import Exchange
+
+__all__ = ["Gateway"]
+
+
+class Gateway:
+    """One running gateway. Plain data and a few counters; whoever changes them does so without awaiting."""
+
+    def __init__(self, config: Config, catalog: Catalog) -> None:
+        self.config = config
+        self.catalog = catalog
+        self.access = Access(config)
+        self.keys = KeyRing(config.keys)
+        self.proxies = TrustedProxies(config.server.trusted_proxies)
+        self.redactor = Redactor(config.secrets.values())
+        self.ledger = Ledger()
+        self.timeouts = DEFAULT_TIMEOUTS.with_changes(config.timeouts.upstream)
+        self.exchanges: set[Exchange] = set()
+        self.idle: set[trio.CancelScope] = set()
+        self.connections = 0
+        self.draining = False
+        self._quiet = trio.Event()
+        self._deserted = trio.Event()
+        self.started_at = time.time()
+        # Ids need to be unique, not secret: a random start for each process, then a count.
+        self._run = secrets.token_hex(6)
+        self._count = itertools.count(1)
+
+    def next_request_id(self) -> str:
+        """An id for a request: unique across processes and restarts, short, fit for a header."""
+        return f"req_{self._run}{next(self._count):08x}"
+
+    def begin_drain(self) -> None:
+        """Take no new work, and let go of the connections on which nothing is under way."""
+        self.draining = True
+        for scope in list(self.idle):
+            scope.cancel()
+        self.note_change()
+
+    def note_change(self) -> None:
+        """To be called when an exchange or a connection has ended."""
+        if self.draining and not self.exchanges:
+            self._quiet.set()
+            if not self.connections:
+                self._deserted.set()
+
+    async def until_quiet(self) -> None:
+        """Wait, while draining, until no exchange is under way."""
+        await self._quiet.wait()
+
+    async def until_nobody_is_connected(self) -> None:
+        """Wait, while draining, until the last connection is closed."""
+        await self._deserted.wait()

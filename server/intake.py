@@ -1,0 +1,233 @@
+"""Reads requests off a connection: heads, bodies, and whatever comes too early.
+
+One task, `pump`, reads the socket as long as the connection lives, also while a request is being answered:
+that is how a client that leaves is noticed at once. What it reads it keeps, up to a bound, until the
+connection's own task takes it; heads and bodies are then plain calls over bytes that are there.
+
+Every wait has its own deadline: `keep_alive` for the first byte of a request, `header` from that byte to
+the end of the head, `body` for each sign of progress in the body. Every size has a limit, and whether a
+limit is passed does not depend on how the bytes were cut. Heads are read by the core (`protocol.head`), which
+refuses what request smuggling is made of; h11 would read the same bytes once more, with less care.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from ..protocol import chunked, head
+from ..providers.stream import ByteStream, StreamBroken
+from . import refusal
+from .gateway import Gateway
+from .http import Request
+
+__all__ = ["Intake"]
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NEVER = float("inf")
+
+
+def _nothing() -> None:
+    pass
+
+
+class Intake:
+    """The reading side of one client connection.
+
+    `on_gone` is called, once, when the client leaves; whoever serves a request puts there what is to be done
+    then. The end of the client's input counts as leaving, as nginx has it, unless the configuration tolerates
+    clients that close one half.
+    """
+
+    def __init__(self, gateway: Gateway, stream: ByteStream, peer: str) -> None:
+        self._gateway = gateway
+        self._stream = stream
+        self._peer = peer
+        self._early = b""  # read, and not taken yet
+        self._news = trio.lowlevel.ParkingLot()
+        self._room = trio.lowlevel.ParkingLot()
+        self._length = 0  # of the body that was announced and not read yet
+        self._chunked = False
+        self._wants_continue = False
+        self._overrun = False
+        self._fresh = True
+        self.on_gone: Callable[[], None] = _nothing
+        self.at_end = False
+
+    async def pump(self) -> None:
+        """Read for as long as there is something to read; to be run beside whoever serves the connection.
+
+        A client that sends more than `limits.pipeline_bytes` while it is being answered is read no further,
+        and let go after the answer; if it leaves before, that shows when it is written to.
+        """
+        bound = self._gateway.config.limits.pipeline_bytes
+        tolerant = self._gateway.config.server.half_closed == "serve"
+        try:
+            while data := await self._stream.receive():
+                self._early += data
+                self._news.unpark_all()
+                if len(self._early) > bound:
+                    self._overrun = self.on_gone is not _nothing
+                    await self._room.park()
+        except StreamBroken:
+            tolerant = False
+        self.at_end = True
+        self._news.unpark_all()
+        if not tolerant:
+            self.on_gone()
+
+    async def _more(self) -> bytes:
+        """What has been read, waiting for it if need be; b"" at the end of the client's input."""
+        if not self._early and not self.at_end:
+            await self._news.park()
+        data, self._early = self._early, b""
+        self._room.unpark_all()
+        return data
+
+    # -- the head ------------------------------------------------------------------------------------
+
+    async def next_request(self) -> Request | None:
+        """The next request's head; None if the client is done, or was idle for too long.
+
+        Raises RemoteProtocolError for a head that is not to be believed, Refusal for one that takes too long.
+        """
+        raw = await self._next_head()
+        if raw is None:
+            return None
+        known = head.check(raw)
+        limit = self._gateway.config.limits.target_bytes
+        if len(known.target) > limit:
+            raise refusal.plain(414, f"The request target is longer than {limit} bytes.")
+        headers: dict[str, str] = {}
+        for name, value in known.headers:
+            key, text = name.decode("latin-1"), value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        self._length = known.content_length or 0
+        self._chunked = known.chunked
+        self._wants_continue = known.expect_continue
+        return Request(
+            known.method,
+            known.target,
+            headers,
+            http10=known.version == "1.0",
+            keep_alive=known.keep_alive,
+            peer=self._gateway.proxies.client(self._peer, headers.get("x-forwarded-for")),
+            request_id=self._gateway.next_request_id(),
+        )
+
+    async def _next_head(self) -> bytes | None:
+        """The next head; None if the connection ends, or idles, before one has begun."""
+        gateway, timeouts = self._gateway, self._gateway.config.timeouts
+        scanner = head.Scanner(gateway.config.limits.header_bytes)
+        begun = bool(self._early)
+        patience = timeouts.header if begun or self._fresh else timeouts.keep_alive
+        self._fresh = False
+        with trio.CancelScope(deadline=_after(patience)) as scope:
+            if not begun:
+                gateway.idle.add(scope)
+            try:
+                while data := await self._more():
+                    if raw := scanner.feed(data):
+                        self._early = scanner.unused + self._early
+                        return raw
+                    if not begun:
+                        begun = True
+                        gateway.idle.discard(scope)
+                        scope.deadline = _after(timeouts.header)
+            finally:
+                gateway.idle.discard(scope)
+        if scope.cancelled_caught and begun:
+            raise refusal.plain(408, f"The request's head did not come within {timeouts.header:g} s.")
+        return None
+
+    # -- the body ------------------------------------------------------------------------------------
+
+    def discard_body(self) -> bool:
+        """Drop a body that nobody has read, if it is already here; return whether nothing is still to come."""
+        if self._length and len(self._early) >= self._length:
+            self._early, self._length = self._early[self._length :], 0
+        return not self._length and not self._chunked
+
+    async def read_body(self) -> bytes:
+        """The request's body without its transfer coding. Raises Refusal, RemoteProtocolError, StreamBroken."""
+        limit = self._gateway.config.limits.body_bytes
+        if self._length > limit:
+            raise refusal.plain(413, f"The body is {self._length} bytes; the limit is {limit}.")
+        if self._length:
+            if len(self._early) >= self._length:
+                body, self._early = self._early[: self._length], self._early[self._length :]
+            else:
+                body = await self._read_sized()
+            self._length = 0
+            return body
+        if self._chunked:
+            body = await self._read_chunked(limit)
+            self._chunked = False
+            return body
+        return b""
+
+    async def _read_sized(self) -> bytes:
+        parts, missing = [], self._length
+        with trio.CancelScope() as scope:
+            await self._ask_for_body()
+            while missing > 0:
+                parts.append(await self._progress(scope))
+                missing -= len(parts[-1])
+        self._check_time(scope)
+        if missing < 0:
+            self._early = parts[-1][missing:] + self._early
+            parts[-1] = parts[-1][:missing]
+        return b"".join(parts)
+
+    async def _read_chunked(self, limit: int) -> bytes:
+        decoder = chunked.Decoder()
+        parts: list[bytes] = []
+        size = 0
+        with trio.CancelScope() as scope:
+            await self._ask_for_body()
+            while not decoder.done and size <= limit:
+                pieces = decoder.feed(await self._progress(scope))
+                if decoder.fault is not None:
+                    raise decoder.fault
+                size += sum(map(len, pieces))
+                parts += pieces
+        self._check_time(scope)
+        if size > limit:
+            raise refusal.plain(413, f"The body is longer than the limit of {limit} bytes.")
+        self._early = decoder.unused + self._early
+        return b"".join(parts)
+
+    async def _ask_for_body(self) -> None:
+        """RFC 9110 section 10.1.1: a client that expects 100 (Continue) may wait for it before it sends."""
+        if self._wants_continue and not self._early:
+            self._wants_continue = False
+            await self._stream.send_all(CONTINUE)
+
+    async def _progress(self, scope: trio.CancelScope) -> bytes:
+        scope.deadline = _after(self._gateway.config.timeouts.body)
+        data = await self._more()
+        if not data:
+            raise StreamBroken("the client left in the middle of a request")
+        return data
+
+    def _check_time(self, scope: trio.CancelScope) -> None:
+        if scope.cancelled_caught:
+            seconds = self._gateway.config.timeouts.body
+            raise refusal.plain(408, f"No byte of the request's body came for {seconds:g} s.")
+
+    # -- after an answer -----------------------------------------------------------------------------
+
+    def may_go_on(self) -> bool:
+        """Whether another request may be read from the connection, now that one is answered."""
+        self.on_gone = _nothing
+        return self.discard_body() and not self._overrun
+
+    async def discard_all(self, most: int) -> None:
+        """Read away what the client still sends, until its end or `most` bytes."""
+        while most > 0 and (data := await self._more()):
+            most -= len(data)
+
+
+def _after(seconds: float) -> float:
+    return trio.current_time() + seconds if seconds else _NEVER

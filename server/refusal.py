@@ -1,0 +1,136 @@
+"""Our own refusals: each with the status, type and code that OpenAI's clients know.
+
+A refusal of ours is not an upstream's failure; nothing here is ever translated a second time. Statuses
+from 500 up are retried by SDKs by themselves, so what no retry can mend says `x-should-retry: false`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..protocol.chat import Failed
+from ..protocol.dialects import openai
+from ..protocol.errors import RemoteProtocolError
+from .http import Headers, Refusal
+
+if TYPE_CHECKING:
+    from .reply import Reply
+
+__all__ = [
+    "bad_request",
+    "busy",
+    "forbidden",
+    "from_protocol",
+    "internal",
+    "method_not_allowed",
+    "not_found",
+    "plain",
+    "send",
+    "timeout",
+    "too_many",
+    "unauthenticated",
+    "unknown_model",
+]
+
+_CODES = {
+    400: "invalid_request",
+    408: "request_timeout",
+    411: "length_required",
+    413: "request_too_large",
+    414: "uri_too_long",
+    415: "unsupported_media_type",
+    417: "expectation_failed",
+    431: "headers_too_large",
+    501: "not_implemented",
+    505: "http_version_not_supported",
+}
+_OWN_KINDS = frozenset({"invalid_json", "duplicate_key", "too_deep", "not_an_object", "invalid_utf8"})
+
+
+def bad_request(message: str, code: str = "invalid_value", param: str | None = None) -> Refusal:
+    """400: the request is understood and wrong."""
+    return Refusal(Failed(message, 400, "invalid_request_error", code, param))
+
+
+def from_protocol(exc: RemoteProtocolError) -> Refusal:
+    """What a machine of the core found wrong with a request."""
+    status = exc.status
+    kind = "timeout_error" if status == 408 else "server_error" if status >= 500 else "invalid_request_error"
+    code = exc.kind if exc.kind in _OWN_KINDS else _CODES.get(status, "invalid_request")
+    return Refusal(Failed(str(exc), status, kind, code, retry=False if status >= 500 else None))
+
+
+def plain(status: int, message: str) -> Refusal:
+    """A refusal by its HTTP status alone."""
+    kind = "timeout_error" if status == 408 else "server_error" if status >= 500 else "invalid_request_error"
+    return Refusal(Failed(message, status, kind, _CODES[status], retry=False if status >= 500 else None))
+
+
+def unauthenticated() -> Refusal:
+    """401: a key is needed, and none or a wrong one was shown."""
+    message = "Incorrect API key provided. Send the key as 'Authorization: Bearer <key>'."
+    return Refusal(Failed(message, 401, "invalid_request_error", "invalid_api_key"), [("www-authenticate", "Bearer")])
+
+
+def forbidden(message: str, param: str | None = None) -> Refusal:
+    """403: whoever asks may not have this."""
+    return Refusal(Failed(message, 403, "permission_error", "permission_denied", param))
+
+
+def not_found(method: str, path: str) -> Refusal:
+    """404 for a path that is not served."""
+    return Refusal(Failed(f"Unknown request URL: {method} {path}", 404, "invalid_request_error", "unknown_url"))
+
+
+def unknown_model(message: str) -> Refusal:
+    """404 for a model that nobody here knows."""
+    return Refusal(Failed(message, 404, "invalid_request_error", "model_not_found", "model"))
+
+
+def method_not_allowed(method: str, allowed: str) -> Refusal:
+    """405, with the methods that the path has."""
+    message = f"Method {method} is not allowed here; use {allowed}."
+    failed = Failed(message, 405, "invalid_request_error", "method_not_allowed")
+    return Refusal(failed, [("allow", allowed)])
+
+
+def busy(message: str, *, retry_after: float = 1) -> Refusal:
+    """503: no capacity now, and a later try may be served."""
+    failed = Failed(message, 503, "service_unavailable_error", "server_is_overloaded", retry_after=retry_after)
+    return Refusal(failed)
+
+
+def too_many(message: str) -> Refusal:
+    """429: a limit on parallel requests is reached."""
+    return Refusal(Failed(message, 429, "rate_limit_error", "rate_limit_exceeded", retry_after=1))
+
+
+def timeout(which: str, seconds: float, *, sent: bool) -> Failed:
+    """504 for a deadline that ran out; once the request went upstream, a retry would pay twice."""
+    words = {
+        "connect": "the upstream could not be connected to",
+        "first_event": "the upstream did not begin its answer",
+        "idle": "the upstream fell silent in the middle of its answer",
+        "answer": "the upstream did not complete its answer",
+        "write": "the client did not take the answer",
+        "total": "the request did not complete",
+    }[which]
+    message = f"Timeout: {words} within {seconds:g} s ({which})."
+    return Failed(message, 504, "server_error", "upstream_timeout", retry=False if sent else None)
+
+
+def internal() -> Failed:
+    """500: a bug of ours. Says nothing of what it was; the log does."""
+    return Failed("The gateway failed to handle this request.", 500, "server_error", "internal_error")
+
+
+async def send(reply: Reply, failed: Failed, headers: Headers = []) -> None:
+    """Answer with an error, as status and body, in the shape that OpenAI's clients read."""
+    status, body = openai.encode_error(failed)
+    said = {name for name, _ in headers}
+    own: Headers = [("content-type", "application/json")]
+    if failed.retry is not None:
+        own.append(("x-should-retry", "true" if failed.retry else "false"))
+    if failed.retry_after is not None and "retry-after" not in said:
+        own.append(("retry-after", str(max(1, round(failed.retry_after)))))
+    await reply.send(status, [*own, *headers], body)

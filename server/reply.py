@@ -1,0 +1,171 @@
+"""One HTTP response, written by hand: a head, then either a whole body or chunks as they come.
+
+The hot path is `write`: one transfer chunk around all that came out of a relay, handed to the socket in
+one call that waits only when the socket is full. The head of a streamed response goes out together with
+its first bytes, and that is the commit point: until then nothing has been promised to the client.
+
+A client that takes nothing for `write_timeout` seconds is `ClientStalled`; one that is gone is
+`StreamBroken`. Either way nothing more can be said to it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from email.utils import formatdate
+from http import HTTPStatus
+
+import trio
+
+from ..protocol.chunked import LAST
+from ..providers.deadline import Deadline
+from ..providers.stream import ByteStream
+from .http import Headers, Request
+
+__all__ = ["ClientStalled", "Reply", "render_head"]
+
+_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
+# RFC 9110 section 5.5: CR, LF and NUL in a field value are dangerous; a recipient must reject or replace them.
+_DANGEROUS = re.compile(r"[\x00\r\n]")
+
+
+class ClientStalled(Exception):
+    """The client did not take a byte within the write deadline."""
+
+
+class _Clock:
+    """The Date header, made anew once a second."""
+
+    __slots__ = ("_second", "_text")
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._text = ""
+
+    def __call__(self) -> str:
+        now = int(time.time())
+        if now != self._second:
+            self._second, self._text = now, formatdate(now, usegmt=True)
+        return self._text
+
+
+_date = _Clock()
+
+
+def render_head(status: int, headers: Sequence[tuple[str, str]]) -> bytes:
+    """The response head as bytes. A value that could break out of its line has those characters removed."""
+    line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
+    fields = "\r\n".join([f"{name}: {value}" for name, value in headers])
+    if fields.count("\r\n") != len(headers) - 1 or _DANGEROUS.search(fields.replace("\r\n", "")):
+        fields = "\r\n".join([f"{name}: {_DANGEROUS.sub('', value)}" for name, value in headers])
+    return f"{line}{fields}\r\n\r\n".encode("latin-1", "replace")
+
+
+class Reply:
+    """The response to one request. Exactly one of `send` or `begin`, `write`..., `end` is used.
+
+    `common` are headers for any response (request id, CORS); `keep_alive` may be cleared until the head
+    is written; `committed` is whether any byte of it has gone and `ended` whether it is complete. A `muted` one goes on as if nobody had left, and writes nothing.
+    """
+
+    __slots__ = (
+        "_chunked",
+        "_head",
+        "_head_only",
+        "_http10",
+        "_stream",
+        "_write_timeout",
+        "bytes_out",
+        "committed",
+        "common",
+        "deadline",
+        "ended",
+        "keep_alive",
+        "muted",
+        "status",
+    )
+
+    def __init__(self, stream: ByteStream, request: Request | None, write_timeout: float, *, keep_alive: bool) -> None:
+        self._stream = stream
+        self._write_timeout = write_timeout or float("inf")
+        self._http10 = request is not None and request.http10
+        self._head_only = request is not None and request.method == "HEAD"
+        self._chunked = False
+        self._head = b""
+        self.keep_alive = keep_alive
+        self.common: Headers = []
+        self.committed = False
+        self.ended = False
+        self.muted = False
+        self.deadline: Deadline | None = None
+        self.bytes_out = 0
+        self.status = 0
+
+    async def send(self, status: int, headers: Headers, body: bytes) -> None:
+        """A whole response in one write."""
+        self.status = status
+        length = [] if status in (204, 304) else [("content-length", str(len(body)))]
+        head = render_head(status, [*self._preamble(), *headers, *length])
+        self.committed = self.ended = True
+        await self._push(head if self._head_only or not length else head + body)
+
+    def begin(self, status: int, headers: Headers) -> None:
+        """Prepare a response whose length is not known; nothing goes out before the first `write` or `end`."""
+        self.status = status
+        if self._http10:
+            self.keep_alive = False  # the end of the body is the end of the connection
+        else:
+            self._chunked = True
+            headers = [*headers, ("transfer-encoding", "chunked")]
+        self._head = render_head(status, [*self._preamble(), *headers])
+
+    async def write(self, data: bytes) -> None:
+        """Send `data` (not empty) now, as one transfer chunk. Raises StreamBroken or ClientStalled."""
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if not self.committed:
+            self.committed = True
+            data, self._head = self._head + data, b""
+        if self.muted:
+            return
+        self.bytes_out += len(data)
+        sent = self._stream.send_now(data)
+        if sent < len(data):
+            await self._wait_for_client(memoryview(data)[sent:])
+
+    async def end(self, data: bytes = b"") -> None:
+        """Complete the body, `data` being the last of it, in one write with the terminator."""
+        self.ended = True
+        if self._chunked:
+            data = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + LAST
+        if not self.committed:
+            self.committed = True
+            data, self._head = self._head + data, b""
+        if data:
+            await self._push(data)
+
+    def _preamble(self) -> Headers:
+        fields = [("date", _date()), *self.common]
+        if not self.keep_alive:
+            fields.append(("connection", "close"))
+        elif self._http10:
+            fields.append(("connection", "keep-alive"))
+        return fields
+
+    async def _push(self, data: bytes) -> None:
+        if self.muted:
+            return
+        self.bytes_out += len(data)
+        sent = self._stream.send_now(data)
+        if sent < len(data):
+            await self._wait_for_client(memoryview(data)[sent:])
+
+    async def _wait_for_client(self, rest: memoryview) -> None:
+        if self.deadline is not None:
+            self.deadline.suspend()  # while the client is slow, the upstream owes us nothing
+        while rest:
+            with trio.move_on_after(self._write_timeout):
+                rest = rest[await self._stream.send_some(rest) :]
+                continue
+            raise ClientStalled

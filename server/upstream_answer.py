@@ -1,0 +1,37 @@
+"""What of an upstream's answer reaches the client besides its body: its errors, and a few of its headers."""
+
+from __future__ import annotations
+
+from ..protocol.chat import Failed
+from ..protocol.dialects import failures
+from ..providers.transport import UpstreamError, UpstreamResponse
+from .http import Headers
+
+__all__ = ["ERROR_BYTES", "kept_headers", "read_error"]
+
+ERROR_BYTES = 65536
+"""How much of an error body is read: any JSON error fits, and an endless page of HTML is cut."""
+
+
+def kept_headers(response: UpstreamResponse) -> Headers:
+    """The upstream's headers that mean something to the client; its request id under a name of its own."""
+    kept: Headers = []
+    for name, value in response.headers:
+        if name.startswith(("x-ratelimit-", "retry-after")):
+            kept.append((name, value))
+        elif name == "x-request-id":
+            kept.append(("x-upstream-request-id", value))
+    return kept
+
+
+async def read_error(response: UpstreamResponse) -> Failed:
+    """Read an answer that is not 200 and say what it means. Never raises for what the upstream sent."""
+    body = bytearray()
+    try:
+        while len(body) < ERROR_BYTES and (piece := await response.receive()):
+            body += piece
+    except UpstreamError:
+        pass  # what came of the body is all there is; the status says the rest
+    else:
+        response.finish()
+    return failures.decode_error(response.status, response.headers, bytes(body[:ERROR_BYTES]))

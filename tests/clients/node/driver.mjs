@@ -1,0 +1,71 @@
+// Drives the `openai` package as a program would, and prints what it gave as JSON lines.
+//
+//   node driver.mjs '{"baseURL": "http://127.0.0.1:1234/v1", "call": "chunks", "arguments": {...}}'
+//
+// Lines: {"chunk": …} for each chunk of a stream as it comes, {"event": …} for content events of the helper,
+// {"result": …} for what a call returns, and {"error": {…}} for what it throws; with `comments`, {"comment": …}
+// for each comment that leads a piece on the wire. `leaveAfter` leaves a stream after so many chunks, by `break`
+// or by the AbortController (`leaveBy`).
+
+import OpenAI from "openai";
+
+const job = JSON.parse(process.argv[2]);
+const defaults = { apiKey: "sk-client", timeout: 20_000, fetch: watched };
+const client = new OpenAI({ ...defaults, baseURL: job.baseURL, ...job.options });
+const chat = { model: "local/tiny", messages: [{ role: "user", content: "Привет" }], ...job.arguments };
+
+const print = (line) => process.stdout.write(JSON.stringify(line) + "\n");
+
+// `fetch`, reporting the comments that come before the first chunk, which the package itself hides.
+async function watched(url, init) {
+  const response = await fetch(url, init);
+  if (!job.comments) return response;
+  const look = new TransformStream({
+    transform(bytes, next) {
+      if (bytes[0] === ":".charCodeAt(0)) print({ comment: new TextDecoder().decode(bytes) });
+      next.enqueue(bytes);
+    },
+  });
+  return new Response(response.body.pipeThrough(look), response);
+}
+
+const calls = {
+  async whole() {
+    const { data, response, request_id } = await client.chat.completions.create(chat).withResponse();
+    const headers = Object.fromEntries(response.headers);
+    print({ result: { data, headers, requestID: request_id, status: response.status } });
+  },
+  async chunks() {
+    const stream = await client.chat.completions.create({ ...chat, stream: true });
+    let count = 0;
+    for await (const chunk of stream) {
+      print({ chunk });
+      if (++count !== job.leaveAfter) continue;
+      if (job.leaveBy === "break") break;
+      stream.controller.abort();
+    }
+    print({ result: { aborted: stream.controller.signal.aborted } });
+  },
+  async helper() {
+    const runner = client.chat.completions.stream(chat);
+    runner.on("content", (delta) => print({ event: delta }));
+    const final = await runner.finalChatCompletion();
+    print({ result: final });
+  },
+  async models() {
+    const ids = [];
+    for await (const model of client.models.list()) ids.push(model.id);
+    print({ result: ids });
+  },
+  async model() {
+    print({ result: await client.models.retrieve(job.id) });
+  },
+};
+
+try {
+  await calls[job.call]();
+} catch (error) {
+  const { constructor, status, code, type, param, message } = error;
+  const apiError = error instanceof OpenAI.APIError;
+  print({ error: { name: constructor.name, apiError, status, code, type, param, message } });
+}

@@ -1,0 +1,211 @@
+"""Connecting over real sockets: names, refusals, TLS with a private authority, and what each failure is called."""
+
+import errno
+import socket
+import ssl
+
+import pytest
+import trio
+import trustme
+
+from penstock.providers.connect import Connector, connect_error
+from penstock.providers.direct import DirectTransport
+from penstock.providers.stream import SocketStream, StreamBroken
+from penstock.providers.tls import TlsStream, client_context, start_tls
+from penstock.providers.transport import Origin, UpstreamError
+from wires import CHAT, deadline, read_all, read_request
+
+CA = trustme.CA()
+JSON = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+
+
+@pytest.fixture
+def ca_file(tmp_path):
+    path = tmp_path / "ca.pem"
+    CA.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+def server_context(name="localhost", ca=CA):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert(name).configure_cert(context)
+    return context
+
+
+async def listen(nursery, handler):
+    """Serve each connection with `handler(SocketStream)`; returns the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+
+    async def run():
+        with listener:
+            while True:
+                await trio.lowlevel.wait_readable(listener)
+                stream = SocketStream(listener.accept()[0])
+                nursery.start_soon(handler, stream)
+
+    nursery.start_soon(run)
+    return listener.getsockname()[1]
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+async def test_a_plain_connection(nursery):
+    async def echo(stream):
+        await stream.send_all(await stream.receive())
+        stream.close()
+
+    port = await listen(nursery, echo)
+    stream = await Connector(Origin("http", "127.0.0.1", port))()
+    assert isinstance(stream, SocketStream)
+    assert stream._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    await stream.send_all(b"hello")
+    assert await stream.receive() == b"hello"
+    assert await stream.receive() == b""
+    stream.close()
+
+
+async def serve_json(stream, context=None):
+    try:
+        if context is not None:
+            stream = await start_tls(stream, context, server_side=True)
+        while await read_request(stream):
+            await stream.send_all(JSON)
+    except (ssl.SSLError, StreamBroken):
+        pass  # a client that did not like what it saw
+    finally:
+        stream.close()
+
+
+async def test_c18_no_connection_leak_on_idle_reuse_over_tls(nursery, ca_file):
+    connections = []
+
+    async def serve(stream):
+        connections.append(stream)
+        await serve_json(stream, server_context())
+
+    port = await listen(nursery, serve)
+    way = DirectTransport(f"https://localhost:{port}", tls=client_context(ca_file))
+    for _ in range(500):
+        response = await way.send(CHAT, deadline())
+        assert await read_all(response) == b"{}"
+        response.finish()
+    assert len(connections) == 1
+    assert way.idle == 1
+    way.close()
+
+
+async def test_c01_closing_is_seen_by_the_upstream_at_once_over_tls(nursery, ca_file):
+    closed = trio.Event()
+
+    async def serve(stream):
+        stream = await start_tls(stream, server_context(), server_side=True)
+        await read_request(stream)
+        await stream.send_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n")
+        assert await stream.receive() == b""
+        closed.set()
+        stream.close()
+
+    port = await listen(nursery, serve)
+    response = await DirectTransport(f"https://localhost:{port}", tls=client_context(ca_file)).send(CHAT, deadline())
+    assert await response.receive() == b"hi"
+    response.close()
+    with trio.fail_after(1):
+        await closed.wait()
+
+
+async def test_an_ip_address_in_the_certificate(nursery, ca_file):
+    async def serve(stream):
+        await serve_json(stream, server_context("127.0.0.1"))
+
+    port = await listen(nursery, serve)
+    stream = await Connector(Origin("https", "127.0.0.1", port), client_context(ca_file))()
+    assert isinstance(stream, TlsStream)
+    stream.close()
+
+
+async def fails(origin, tls=None):
+    with pytest.raises(UpstreamError) as caught:
+        await Connector(origin, tls)()
+    assert not caught.value.sent
+    assert caught.value.__cause__ is not None
+    return caught.value
+
+
+async def test_c69_a_refused_port():
+    assert (await fails(Origin("http", "127.0.0.1", free_port()))).kind == "refused"
+
+
+async def test_c69_a_name_that_does_not_exist():
+    assert (await fails(Origin("http", "nonexistent.invalid", 80))).kind == "dns"
+
+
+async def test_c69_an_unknown_authority(nursery):
+    async def serve(stream):
+        await serve_json(stream, server_context())
+
+    port = await listen(nursery, serve)
+    error = await fails(Origin("https", "localhost", port), client_context())
+    assert error.kind == "tls"
+    assert "certificate" in str(error)
+
+
+async def test_c69_a_certificate_for_another_name(nursery, ca_file):
+    async def serve(stream):
+        await serve_json(stream, server_context("other.test"))
+
+    port = await listen(nursery, serve)
+    error = await fails(Origin("https", "localhost", port), client_context(ca_file))
+    assert error.kind == "tls"
+    assert "other.test" not in str(error)
+
+
+async def test_c69_tls_to_a_server_that_speaks_none(nursery):
+    async def serve(stream):
+        await stream.receive()
+        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        stream.close()
+
+    port = await listen(nursery, serve)
+    assert (await fails(Origin("https", "localhost", port))).kind == "tls"
+
+
+async def test_c69_a_connection_that_breaks_in_the_handshake(nursery):
+    async def serve(stream):
+        await stream.receive(1)
+        stream.close()  # with bytes unread: a reset
+
+    port = await listen(nursery, serve)
+    assert (await fails(Origin("https", "localhost", port))).kind == "reset"
+
+
+def test_c69_of_several_addresses_the_one_that_answered_counts():
+    lost = OSError(errno.ENETUNREACH, "Network is unreachable")
+    refused = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+    error = OSError("all attempts failed")
+    error.__cause__ = ExceptionGroup("all attempts failed", [lost, refused])
+    assert connect_error(error).kind == "refused"
+    error.__cause__ = ExceptionGroup("all attempts failed", [lost])
+    assert connect_error(error).kind == "unreachable"
+    assert connect_error(TimeoutError(errno.ETIMEDOUT, "timed out")).kind == "unreachable"
+
+
+async def test_cancelled_in_the_handshake_it_leaves_no_socket_open(nursery):
+    ended = trio.Event()
+
+    async def serve(stream):
+        while await stream.receive():
+            pass
+        ended.set()
+        stream.close()
+
+    port = await listen(nursery, serve)
+    limit = deadline(connect=0.05)
+    with limit.scope:
+        await DirectTransport(f"https://localhost:{port}").send(CHAT, limit)
+    assert limit.fired == "connect"
+    with trio.fail_after(1):
+        await ended.wait()
