@@ -20,7 +20,7 @@ import machine
 from peers import Peer, Setup
 
 PROGRAMS = machine.HERE / "bin"
-START_LIMIT, LOAD_LIMIT = 60.0, 120.0
+START_LIMIT, LOAD_LIMIT = 30.0, 120.0
 WARM, WARM_STREAM = "sim-tokens20", "sim-tokens40-gap1000"
 
 
@@ -145,7 +145,7 @@ class Cell:
     gateway: subprocess.Popen | None = None
     load_cpu: float = 0.0
 
-    def helper(self, command: list[str], **start) -> tuple[subprocess.Popen, int]:
+    def companion(self, command: list[str], **start) -> tuple[subprocess.Popen, int]:
         """A program that prints the port it serves on."""
         process = self.cores.start(command, stdout=subprocess.PIPE, text=True, **start)
         self.processes.append(process)
@@ -154,16 +154,16 @@ class Cell:
     def start(self) -> float:
         """Upstream and gateway; returns the seconds from the gateway's start to its first right answer."""
         upstream = [str(PROGRAMS / "upstream")]
-        _, self.upstream_port = self.helper(upstream)
+        _, self.upstream_port = self.companion(upstream)
         url, ca_file, environment = f"http://127.0.0.1:{self.upstream_port}", None, dict(os.environ)
         if self.test.tls:
             certificates = self.certificates
-            _, port = self.helper(certificates.front(self.upstream_port))
+            _, port = self.companion(certificates.front(self.upstream_port))
             url, ca_file = f"https://127.0.0.1:{port}", str(certificates.authority)
             environment["SSL_CERT_FILE"] = ca_file
         begun = time.monotonic()
         if self.peer.command is None:
-            self.gateway, self.port = self.helper(upstream, gateway=True)
+            self.gateway, self.port = self.companion(upstream, gateway=True)
             self.upstream_port = self.port
         else:
             self.port = machine.free_port()
@@ -202,7 +202,7 @@ class Cell:
     def log_tail(self) -> str:
         log = self.directory / f"{self.peer.name}.log"
         lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-        return next((line[-300:] for line in reversed(lines) if line.strip()), "nothing in its log")
+        return next((line[-300:] for line in reversed(lines) if any(map(str.isalpha, line))), "nothing in its log")
 
     def load(self, kind: str, model: str, stream: bool, arguments: tuple[str, ...], **start) -> subprocess.Popen:
         command = [str(PROGRAMS / "load"), kind, "--to", f"127.0.0.1:{self.port}"]
@@ -223,7 +223,7 @@ class Cell:
             if process.poll() is None:
                 machine.stop(process)
 
-    def helpers_cpu(self) -> float:
+    def companions_cpu(self) -> float:
         return sum(machine.cpu_seconds(process.pid) for process in self.processes if process is not self.gateway)
 
     def stop(self) -> None:
@@ -277,10 +277,10 @@ def closed_loop(cell: Cell) -> dict:
     """CPU of the gateway over the whole of a load, per request and per event that arrived."""
     test = cell.test
     warm_up(cell, test.stream)
-    begun, gateway, helpers = time.monotonic(), machine.cpu_seconds(cell.gateway.pid), cell.helpers_cpu()
+    begun, gateway, companions = time.monotonic(), machine.cpu_seconds(cell.gateway.pid), cell.companions_cpu()
     result = cell.load_once("run", test.model, test.stream, test.options)
     wall = time.monotonic() - begun
-    gateway, helpers = machine.cpu_seconds(cell.gateway.pid) - gateway, cell.helpers_cpu() - helpers
+    gateway, companions = machine.cpu_seconds(cell.gateway.pid) - gateway, cell.companions_cpu() - companions
     if not result["requests"]:
         raise CellFailed(f"not one right answer: {result['faults']}; {cell.log_tail()}")
     return {
@@ -289,8 +289,8 @@ def closed_loop(cell: Cell) -> dict:
         "requests_per_s": result["requests"] / result["seconds"],
         "events_per_s": result["events"] / result["seconds"],
         "gateway_busy": gateway / wall,
-        "load_busy": (helpers + result["cpu_s"]) / wall,
-        "upstream_share": helpers / max(1e-9, helpers + result["cpu_s"]),
+        "load_busy": (companions + result["cpu_s"]) / wall,
+        "upstream_share": companions / max(1e-9, companions + result["cpu_s"]),
         "first_added_us": result.get("first_added", {}).get("all_us", []),
         "token_added_p50_us": result.get("token_added", {}).get("p50_us"),
         "token_added_p99_us": result.get("token_added", {}).get("p99_us"),

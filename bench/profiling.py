@@ -112,7 +112,7 @@ def counted(cores: machine.Cores, name: str, where: pathlib.Path) -> list[Line]:
     finally:
         cell.stop()
     if not out.exists():
-        raise SystemExit(f"penstock did not end by itself, so there is no profile: {cell.log_tail()}")
+        raise measure.CellFailed(f"penstock did not end by itself: {cell.log_tail()}")
     return from_calls(pstats.Stats(str(out)))
 
 

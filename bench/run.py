@@ -143,7 +143,10 @@ def main() -> int:
     machine.build()
     cores = machine.Cores()
     if chosen.profile:
-        print(profiling.markdown(cores))
+        try:
+            print(profiling.markdown(cores))
+        except measure.CellFailed as error:
+            sys.exit(f"no profile: {error}")
         return 0
     results = run(chosen, cores)
     text = report.markdown(results)

@@ -7,18 +7,20 @@ Content-Length beside a Transfer-Encoding, a Transfer-Encoding that is not exact
 
 `Scanner` finds where the head ends, within a limit that does not depend on the cuts; `check` judges a whole
 head and returns what it read. It is on the path of every request: one match for the first line, one `findall`
-for all the fields, in which whatever is no field is caught by the last alternative.
+for all the fields, in which whatever is no field is caught by the last alternative. `encode_request` and
+`encode_response` write heads by the same grammar, and cannot be made to write a field that was not asked for.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Literal, NamedTuple, NoReturn, overload
 
-from .errors import LimitExceeded, RemoteProtocolError
+from .errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
 from .machine import Machine
 
-__all__ = ["RequestHead", "ResponseHead", "Scanner", "check"]
+__all__ = ["RequestHead", "ResponseHead", "Scanner", "check", "encode_request", "encode_response"]
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -240,6 +242,45 @@ def _refuse_repeated(head: bytes, headers: Fields, name: bytes) -> None:
 def _place(head: bytes, name: bytes) -> int:
     """Where the field begins; only asked for names that are there."""
     return head.lower().index(b"\r\n" + name + b":") + 2
+
+
+# --- writing ---
+
+_REASONS = {
+    100: "Continue", 200: "OK", 204: "No Content", 304: "Not Modified", 400: "Bad Request", 401: "Unauthorized",
+    402: "Payment Required", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout",
+    409: "Conflict", 411: "Length Required", 413: "Content Too Large", 414: "URI Too Long",
+    415: "Unsupported Media Type", 417: "Expectation Failed", 422: "Unprocessable Content", 429: "Too Many Requests",
+    431: "Request Header Fields Too Large", 500: "Internal Server Error", 501: "Not Implemented", 502: "Bad Gateway",
+    503: "Service Unavailable", 504: "Gateway Timeout", 505: "HTTP Version Not Supported",
+}  # fmt: skip
+_GOOD_REQUEST = re.compile(
+    rb"(?:" + _TOKEN + rb") [\x21-\x7e]+ HTTP/1\.1\r\n(?:" + _TOKEN + rb": " + _TEXT + rb"\r\n)*"
+)
+_GOOD_RESPONSE = re.compile(rb"HTTP/1\.1 [1-9][0-9]{2} [A-Za-z ]*\r\n(?:" + _TOKEN + rb": " + _TEXT + rb"\r\n)*")
+
+
+def encode_request(method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
+    """The head of an HTTP/1.1 request. Raises LocalProtocolError for what a head cannot carry."""
+    return _encode(f"{method} {target} HTTP/1.1", headers, _GOOD_REQUEST)
+
+
+def encode_response(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
+    """The head of an HTTP/1.1 response. Raises LocalProtocolError for what a head cannot carry."""
+    return _encode(f"HTTP/1.1 {status} {_REASONS.get(status, '')}", headers, _GOOD_RESPONSE)
+
+
+def _encode(first: str, headers: Iterable[tuple[str, str]], good: re.Pattern[bytes]) -> bytes:
+    lines = [first, *[f"{name}: {value}" for name, value in headers], ""]
+    text = "\r\n".join(lines)
+    try:
+        head = text.encode("latin-1")
+    except UnicodeEncodeError as exc:
+        raise LocalProtocolError("a head can carry no characters beyond Latin-1") from exc
+    # A value with a line end in it would read as a field of its own: hence the count beside the grammar.
+    if good.fullmatch(head) is None or text.count("\r\n") != len(lines) - 1:
+        raise LocalProtocolError("a name or value that no head can carry")
+    return head + b"\r\n"
 
 
 class Scanner(Machine[bytes]):

@@ -55,7 +55,7 @@ def loads(raw: bytes, max_depth: int = 128, *, one_line: bool = True) -> tuple[A
         value, clean = _lenient(text), False
     if clean and one_line and (b"\n" in raw or (not raw.isascii() and _breaks.search(text))):
         clean = False
-    if clean and (b"\\ud" in raw or b"\\uD" in raw) and has_surrogate(_plain(value)):
+    if clean and b"\\u" in raw and has_surrogate(_plain(value)):
         clean = False
     return value, clean
 

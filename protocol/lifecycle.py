@@ -103,6 +103,8 @@ class Lifecycle:
 
     def content(self, choice: int = 0) -> None:
         """Choice `choice` begins or goes on."""
+        if self.phase is Phase.STREAMING and choice in self._open:
+            return  # nearly always
         if choice not in self._finished:
             self._open.add(choice)
         self.started = True

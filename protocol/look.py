@@ -44,23 +44,29 @@ _LESSONS = 16
 
 
 class _Template:
-    """Head, middle (b"" if there is one hole only) and tail of a frame, as it comes and as it goes out."""
+    """Head, middle (b"" if there is one hole only) and tail of a frame, as it comes and as it goes out.
+
+    `overhead` is the length of its JSON without the texts.
+    """
 
     __slots__ = ("head", "joint", "middle", "out", "overhead", "tail")
 
-    def __init__(self, head: bytes, middle: bytes, tail: bytes, out: tuple[bytes, bytes, bytes] | None) -> None:
+    def __init__(self, head: bytes, middle: bytes, tail: bytes) -> None:
         self.head, self.middle, self.tail = head, middle, tail
         self.joint = tail + head
-        self.overhead = len(head) + len(middle) + len(tail)
-        self.out = out
+        self.out: tuple[bytes, bytes, bytes] | None = None  # None: as it came
+        self.overhead = 0
 
 
 class Look:
-    """The templates of one stream. `mend` is what makes output of a frame, or None where it says no template may."""
+    """The templates of one stream.
+
+    `mend` makes of an event what goes out, with the length of its JSON; or None where no template may be made.
+    """
 
     __slots__ = ("_lessons", "_mend", "_templates", "frames", "largest")
 
-    def __init__(self, mend: Callable[[bytes], bytes | None]) -> None:
+    def __init__(self, mend: Callable[[bytes], tuple[bytes, int] | None]) -> None:
         self._mend = mend
         self._templates: list[_Template] = []
         self._lessons = _LESSONS
@@ -102,11 +108,15 @@ class Look:
                 return None
         self.frames = frames = texts.count(_NEXT) + 1
         longest = len(texts) if frames == 1 else max(map(len, texts.split(_NEXT)))
-        self.largest = longest + template.overhead
+        self.largest = longest + template.overhead - (len(_SECOND) if template.middle else 0)
         if template.out is None:
             return run
+        # Where something is mended, an empty text may be treated otherwise than the probe was, and other
+        # spellings of a character are not kept.
+        if b"\\u" in texts or b"\\/" in texts:
+            return None
         if not all(text and not text.startswith(_SECOND) for text in texts.split(_NEXT)):
-            return None  # where something is mended, an empty text may be treated otherwise than the probe was
+            return None
         head_out, middle_out, tail_out = template.out
         texts = texts.replace(_NEXT, tail_out + head_out)
         return b"".join((head_out, texts.replace(_SECOND, middle_out) if middle_out else texts, tail_out))
@@ -126,12 +136,17 @@ class Look:
         self._lessons -= 1
         head = block[:start]
         probe = b"".join((head, _PROBE, middle, _FILLER_PROBE if middle else b"", tail))
-        out = self._mend(probe[:-2])
-        if out is None or out.count(_PROBE) != 1 or out.count(_FILLER_PROBE) != bool(middle):
+        mended = self._mend(probe[:-2])
+        if mended is None:
             return
-        head_out, _, rest = out.partition(_PROBE)
-        middle_out, _, tail_out = rest.partition(_FILLER_PROBE) if middle else (b"", b"", rest)
-        same = out == probe
-        template = _Template(head, middle, tail, None if same else (head_out, middle_out, tail_out))
+        out, size = mended
+        if out.count(_PROBE) != 1 or out.count(_FILLER_PROBE) != bool(middle):
+            return
+        template = _Template(head, middle, tail)
+        template.overhead = size - len(_PROBE) - (len(_FILLER_PROBE) if middle else 0)
+        if out != probe:
+            head_out, _, rest = out.partition(_PROBE)
+            middle_out, _, tail_out = rest.partition(_FILLER_PROBE) if middle else (b"", b"", rest)
+            template.out = head_out, middle_out, tail_out
         self._templates.insert(0, template)
         del self._templates[_MAX_TEMPLATES:]

@@ -1,20 +1,33 @@
 """Separate deadlines for one attempt at an upstream, on one cancel scope.
 
-A scope a phase would cost more than the phase; so one scope is entered for the whole attempt and its
-deadline is moved: `connect`, then `first_event` (or `answer`, for what does not stream), then `idle` from
-event to event, and `settle` when all is said but the end marker; all of them under a point in time that no
-phase may pass. When the scope fires, `fired` says what ran out.
+A scope a phase would cost more than the phase; so one scope is entered for the whole attempt, and what is
+moved is when it is cancelled: in `connect`, then `first_event` (or `answer`, for what does not stream), then
+`idle` from event to event, and `settle` when all is said but the end marker; all of them under a point in
+time that no phase may pass. When the scope fires, `fired` says what ran out.
+
+By default the scope's own deadline is moved. Where each token would do so, a clock that is cheaper to push
+back can be handed in.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
 
 import trio
 
 from .settings import Timeouts
 
-__all__ = ["Deadline"]
+__all__ = ["Clock", "Deadline"]
 
 _NEVER = float("inf")
+
+
+class Clock(Protocol):
+    """Calls `ring` when the time that was set has come."""
+
+    def set(self, due: float, ring: Callable[[], None]) -> None: ...
+    def move(self, due: float) -> None: ...
 
 
 class Deadline:
@@ -22,17 +35,29 @@ class Deadline:
 
     `scope` is to be entered by the driver (`with deadline.scope:`); `timeouts` has the seconds of each
     phase by name, 0 being none; `until` is the point on trio's clock that no phase may pass (the request's
-    `total`). For an answer in one piece (`whole`), what follows the request is one phase, `answer`.
+    `total`). For an answer in one piece (`whole`), what follows the request is one phase, `answer`. `clock`
+    cancels the scope in place of the scope's own deadline.
     """
 
-    __slots__ = ("_timeouts", "_until", "_whole", "scope", "which")
+    __slots__ = ("_clock", "_timeouts", "_until", "_whole", "due", "scope", "which")
 
-    def __init__(self, timeouts: Timeouts, *, until: float = _NEVER, whole: bool = False) -> None:
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        *,
+        until: float = _NEVER,
+        whole: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
         self._timeouts = timeouts
         self._until = until
         self._whole = whole
+        self._clock = clock
         self.scope = trio.CancelScope()
+        self.due = _NEVER
         self.which = ""
+        if clock is not None:
+            clock.set(_NEVER, self.scope.cancel)
 
     def enter(self, phase: str) -> None:
         """Begin `phase` (`connect`, `first_event`, `idle`, `settle`) with its whole time."""
@@ -47,16 +72,23 @@ class Deadline:
         """Something happened: the phase under way gets its whole time again."""
         seconds = self.seconds
         due = trio.current_time() + seconds if seconds else _NEVER
-        self.scope.deadline = due if due < self._until else self._until
+        self._move(due if due < self._until else self._until)
 
     def suspend(self) -> None:
         """Stop the phase's clock until the next `enter` or `extend`; the total goes on."""
-        self.scope.deadline = self._until
+        self._move(self._until)
 
     def limit(self, until: float) -> None:
         """No phase may pass `until` from now on, if that is earlier than before."""
         self._until = min(self._until, until)
-        self.scope.deadline = min(self.scope.deadline, self._until)
+        self._move(min(self.due, self._until))
+
+    def _move(self, due: float) -> None:
+        self.due = due
+        if self._clock is None:
+            self.scope.deadline = due
+        else:
+            self._clock.move(due)
 
     @property
     def seconds(self) -> float:

@@ -61,6 +61,10 @@ class ByteStream(ABC):
         """One look, without waiting: whether the peer has neither closed nor sent anything unasked."""
 
     @abstractmethod
+    def end_sending(self) -> None:
+        """Say that no more will be sent; receiving goes on. Without waiting and without raising."""
+
+    @abstractmethod
     def close(self) -> None:
         """Close at once, both ways, without waiting and without raising. Twice is once."""
 
@@ -128,6 +132,12 @@ class SocketStream(ByteStream):
         except OSError:
             return False
         return False
+
+    def end_sending(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it is gone already
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -142,14 +142,21 @@ class TlsStream(ByteStream):
         except StreamBroken:
             return False
 
+    def end_sending(self) -> None:
+        self._say_goodbye()
+        self._beneath.end_sending()
+
     def close(self) -> None:
+        self._say_goodbye()
+        self._beneath.close()
+
+    def _say_goodbye(self) -> None:
         if not self._unsent:  # between two records, so that an alert can be read
             try:
                 self._tls.unwrap()
             except (ssl.SSLError, ValueError):
                 pass  # it wants to wait for the peer's alert, as expected; or there never was a session
             self._say_last()
-        self._beneath.close()
 
     def _decrypted(self, max_bytes: int) -> bytes | None:
         """What can be had from the bytes at hand: all their records, `b""` at the end, None if too few."""

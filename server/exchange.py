@@ -181,7 +181,8 @@ class Exchange:
             attempt.failure = "busy"
             refused = refusal.too_many(f"Provider '{provider.name}' is at its limit of parallel requests.")
             return Outcome(Ending("failed"), refused.failed, again=True)
-        deadline = Deadline(call.timeouts_for(provider), until=self._until, whole=not call.stream)
+        alarm = self._intake.alarm
+        deadline = Deadline(call.timeouts_for(provider), until=self._until, whole=not call.stream, clock=alarm)
         self._target, self._deadline, self._relay = target, deadline, None
         self._reply.deadline = deadline
         response: UpstreamResponse | None = None
@@ -200,6 +201,7 @@ class Exchange:
                 response.close()
             provider.slots.release()
             self._reply.deadline = None
+            alarm.clear()
         attempt.failure = "" if outcome.ending.kind in ("completed", "client_gone") else str(outcome.ending)
         return outcome
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..providers.catalog import Catalog
     from .config import Config
     from .exchange import Exchange
+    from .intake import Intake
 
 __all__ = ["Gateway"]
 
@@ -36,7 +37,7 @@ class Gateway:
         self.ledger = Ledger()
         self.timeouts = DEFAULT_TIMEOUTS.with_changes(config.timeouts.upstream)
         self.exchanges: set[Exchange] = set()
-        self.idle: set[trio.CancelScope] = set()
+        self.idle: set[Intake] = set()
         self.connections = 0
         self.draining = False
         self._quiet = trio.Event()
@@ -53,8 +54,8 @@ class Gateway:
     def begin_drain(self) -> None:
         """Take no new work, and let go of the connections on which nothing is under way."""
         self.draining = True
-        for scope in list(self.idle):
-            scope.cancel()
+        for intake in list(self.idle):
+            intake.stop_waiting()
         self.note_change()
 
     def note_change(self) -> None:

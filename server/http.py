@@ -14,9 +14,22 @@ Headers = list[tuple[str, str]]
 
 
 class Request:
-    """The head of one HTTP request; its body is the intake's to read. `headers` maps lower-case names to values, repeated ones joined by ", "."""
+    """The head of one HTTP request; its body is the intake's to read.
 
-    __slots__ = ("headers", "http10", "keep_alive", "method", "path", "peer", "query", "request_id", "target")
+    `headers` maps lower-case names to values, repeated ones joined by ", ".
+    """
+
+    __slots__ = (
+        "headers",
+        "http10",
+        "keep_alive",
+        "method",
+        "path",
+        "peer",
+        "query",
+        "request_id",
+        "target",
+    )
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ import trio
 from ..protocol import chunked, head
 from ..providers.stream import ByteStream, StreamBroken
 from . import refusal
+from .alarm import Alarm
 from .gateway import Gateway
 from .http import Request
 
@@ -52,15 +53,21 @@ class Intake:
         self._wants_continue = False
         self._overrun = False
         self._fresh = True
+        self._late = False
+        self.alarm = Alarm()
         self.on_gone: Callable[[], None] = _nothing
         self.at_end = False
 
     async def pump(self) -> None:
-        """Read for as long as there is something to read; to be run beside whoever serves the connection.
+        """Read for as long as there is something to read, and keep the connection's clock.
 
-        A client that sends more than `limits.pipeline_bytes` while it is being answered is read no further,
-        and let go after the answer; if it leaves before, that shows when it is written to.
+        To be run beside whoever serves the connection. A client that sends more than `limits.pipeline_bytes`
+        while it is being answered is read no further, and let go after the answer; if it leaves before, that
+        shows when it is written to.
         """
+        await self.alarm.run(self._read_on)
+
+    async def _read_on(self) -> None:
         bound = self._gateway.config.limits.pipeline_bytes
         tolerant = self._gateway.config.server.half_closed == "serve"
         try:
@@ -78,12 +85,17 @@ class Intake:
             self.on_gone()
 
     async def _more(self) -> bytes:
-        """What has been read, waiting for it if need be; b"" at the end of the client's input."""
-        if not self._early and not self.at_end:
+        """What has been read, waiting for it if need be; b"" at the end of the client's input, or of the time."""
+        if not self._early and not self.at_end and not self._late:
             await self._news.park()
         data, self._early = self._early, b""
         self._room.unpark_all()
         return data
+
+    def stop_waiting(self) -> None:
+        """Let the connection's own task go on although nothing has come: its time is over."""
+        self._late = True
+        self._news.unpark_all()
 
     # -- the head ------------------------------------------------------------------------------------
 
@@ -121,23 +133,23 @@ class Intake:
         gateway, timeouts = self._gateway, self._gateway.config.timeouts
         scanner = head.Scanner(gateway.config.limits.header_bytes)
         begun = bool(self._early)
-        patience = timeouts.header if begun or self._fresh else timeouts.keep_alive
+        self.alarm.set(_after(timeouts.header if begun or self._fresh else timeouts.keep_alive), self.stop_waiting)
         self._fresh = False
-        with trio.CancelScope(deadline=_after(patience)) as scope:
-            if not begun:
-                gateway.idle.add(scope)
-            try:
-                while data := await self._more():
-                    if raw := scanner.feed(data):
-                        self._early = scanner.unused + self._early
-                        return raw
-                    if not begun:
-                        begun = True
-                        gateway.idle.discard(scope)
-                        scope.deadline = _after(timeouts.header)
-            finally:
-                gateway.idle.discard(scope)
-        if scope.cancelled_caught and begun:
+        if not begun:
+            gateway.idle.add(self)
+        try:
+            while data := await self._more():
+                if raw := scanner.feed(data):
+                    self._early = scanner.unused + self._early
+                    return raw
+                if not begun:
+                    begun = True
+                    gateway.idle.discard(self)
+                    self.alarm.move(_after(timeouts.header))
+        finally:
+            gateway.idle.discard(self)
+            self.alarm.clear()
+        if self._late and begun:
             raise refusal.plain(408, f"The request's head did not come within {timeouts.header:g} s.")
         return None
 
@@ -169,12 +181,10 @@ class Intake:
 
     async def _read_sized(self) -> bytes:
         parts, missing = [], self._length
-        with trio.CancelScope() as scope:
-            await self._ask_for_body()
-            while missing > 0:
-                parts.append(await self._progress(scope))
-                missing -= len(parts[-1])
-        self._check_time(scope)
+        await self._ask_for_body()
+        while missing > 0:
+            parts.append(await self._progress())
+            missing -= len(parts[-1])
         if missing < 0:
             self._early = parts[-1][missing:] + self._early
             parts[-1] = parts[-1][:missing]
@@ -184,15 +194,13 @@ class Intake:
         decoder = chunked.Decoder()
         parts: list[bytes] = []
         size = 0
-        with trio.CancelScope() as scope:
-            await self._ask_for_body()
-            while not decoder.done and size <= limit:
-                pieces = decoder.feed(await self._progress(scope))
-                if decoder.fault is not None:
-                    raise decoder.fault
-                size += sum(map(len, pieces))
-                parts += pieces
-        self._check_time(scope)
+        await self._ask_for_body()
+        while not decoder.done and size <= limit:
+            pieces = decoder.feed(await self._progress())
+            if decoder.fault is not None:
+                raise decoder.fault
+            size += sum(map(len, pieces))
+            parts += pieces
         if size > limit:
             raise refusal.plain(413, f"The body is longer than the limit of {limit} bytes.")
         self._early = decoder.unused + self._early
@@ -204,17 +212,16 @@ class Intake:
             self._wants_continue = False
             await self._stream.send_all(CONTINUE)
 
-    async def _progress(self, scope: trio.CancelScope) -> bytes:
-        scope.deadline = _after(self._gateway.config.timeouts.body)
+    async def _progress(self) -> bytes:
+        seconds = self._gateway.config.timeouts.body
+        self.alarm.set(_after(seconds), self.stop_waiting)
         data = await self._more()
+        self.alarm.clear()
+        if self._late:
+            raise refusal.plain(408, f"No byte of the request's body came for {seconds:g} s.")
         if not data:
             raise StreamBroken("the client left in the middle of a request")
         return data
-
-    def _check_time(self, scope: trio.CancelScope) -> None:
-        if scope.cancelled_caught:
-            seconds = self._gateway.config.timeouts.body
-            raise refusal.plain(408, f"No byte of the request's body came for {seconds:g} s.")
 
     # -- after an answer -----------------------------------------------------------------------------
 
@@ -225,6 +232,7 @@ class Intake:
 
     async def discard_all(self, most: int) -> None:
         """Read away what the client still sends, until its end or `most` bytes."""
+        self._late = False
         while most > 0 and (data := await self._more()):
             most -= len(data)
 

@@ -6,6 +6,7 @@ from 500 up are retried by SDKs by themselves, so what no retry can mend says `x
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..protocol.chat import Failed
@@ -124,7 +125,7 @@ def internal() -> Failed:
     return Failed("The gateway failed to handle this request.", 500, "server_error", "internal_error")
 
 
-async def send(reply: Reply, failed: Failed, headers: Headers = []) -> None:
+async def send(reply: Reply, failed: Failed, headers: Sequence[tuple[str, str]] = ()) -> None:
     """Answer with an error, as status and body, in the shape that OpenAI's clients read."""
     status, body = openai.encode_error(failed)
     said = {name for name, _ in headers}

@@ -10,24 +10,18 @@ A client that takes nothing for `write_timeout` seconds is `ClientStalled`; one 
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Sequence
 from email.utils import formatdate
-from http import HTTPStatus
 
 import trio
 
+from ..protocol import head
 from ..protocol.chunked import LAST
 from ..providers.deadline import Deadline
 from ..providers.stream import ByteStream
 from .http import Headers, Request
 
-__all__ = ["ClientStalled", "Reply", "render_head"]
-
-_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
-# RFC 9110 section 5.5: CR, LF and NUL in a field value are dangerous; a recipient must reject or replace them.
-_DANGEROUS = re.compile(r"[\x00\r\n]")
+__all__ = ["ClientStalled", "Reply"]
 
 
 class ClientStalled(Exception):
@@ -53,20 +47,12 @@ class _Clock:
 _date = _Clock()
 
 
-def render_head(status: int, headers: Sequence[tuple[str, str]]) -> bytes:
-    """The response head as bytes. A value that could break out of its line has those characters removed."""
-    line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
-    fields = "\r\n".join([f"{name}: {value}" for name, value in headers])
-    if fields.count("\r\n") != len(headers) - 1 or _DANGEROUS.search(fields.replace("\r\n", "")):
-        fields = "\r\n".join([f"{name}: {_DANGEROUS.sub('', value)}" for name, value in headers])
-    return f"{line}{fields}\r\n\r\n".encode("latin-1", "replace")
-
-
 class Reply:
     """The response to one request. Exactly one of `send` or `begin`, `write`..., `end` is used.
 
-    `common` are headers for any response (request id, CORS); `keep_alive` may be cleared until the head
-    is written; `committed` is whether any byte of it has gone and `ended` whether it is complete. A `muted` one goes on as if nobody had left, and writes nothing.
+    `common` are headers for any response (request id, CORS); `keep_alive` may be cleared until the head is
+    written; `committed` is whether any byte of it has gone, `ended` whether it is complete. A `muted` one
+    goes on as if nobody had left, and writes nothing.
     """
 
     __slots__ = (
@@ -106,9 +92,9 @@ class Reply:
         """A whole response in one write."""
         self.status = status
         length = [] if status in (204, 304) else [("content-length", str(len(body)))]
-        head = render_head(status, [*self._preamble(), *headers, *length])
+        top = head.encode_response(status, [*self._preamble(), *headers, *length])
         self.committed = self.ended = True
-        await self._push(head if self._head_only or not length else head + body)
+        await self._push(top if self._head_only or not length else top + body)
 
     def begin(self, status: int, headers: Headers) -> None:
         """Prepare a response whose length is not known; nothing goes out before the first `write` or `end`."""
@@ -118,7 +104,7 @@ class Reply:
         else:
             self._chunked = True
             headers = [*headers, ("transfer-encoding", "chunked")]
-        self._head = render_head(status, [*self._preamble(), *headers])
+        self._head = head.encode_response(status, [*self._preamble(), *headers])
 
     async def write(self, data: bytes) -> None:
         """Send `data` (not empty) now, as one transfer chunk. Raises StreamBroken or ClientStalled."""

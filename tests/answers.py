@@ -80,8 +80,9 @@ def chunked(data: bytes) -> bytes:
 
 
 def stream(*payloads: Json | str) -> list[bytes]:
-    """A whole streamed answer as a script: the head, one chunk for each event, the last chunk."""
-    return [STREAM, *(chunked(sse(payload)) for payload in payloads), LAST]
+    """A whole streamed answer as a script: the head, one chunk for each event, the last chunk with the last event."""
+    *early, last = (chunked(sse(payload)) for payload in payloads)
+    return [STREAM, *early, last + LAST]
 
 
 def cut(data: bytes, *offsets: int) -> list[bytes]:

@@ -181,3 +181,11 @@ class Rig:
         ours, theirs = memory_pair(capacity)
         self.nursery.start_soon(Connection(self.gateway, ours, peer).serve)
         return Client(theirs)
+
+    async def ask(self, text: str = "Hi", headers: Mapping[str, str] = {}, **body: Any) -> Answer:
+        """One chat on a connection of its own, to the end of its answer."""
+        client = self.connect()
+        await client.chat(text, headers, **body)
+        answer = await client.answer()
+        client.leave()
+        return answer

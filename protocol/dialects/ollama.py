@@ -156,7 +156,7 @@ class StreamEncoder:
 
     content_type = "application/x-ndjson"
 
-    __slots__ = ("_calls", "_ended", "_model", "_reason", "_usage", "created_at", "durations")
+    __slots__ = ("_calls", "_ended", "_head", "_model", "_reason", "_stamp", "_usage", "created_at", "durations")
 
     def __init__(
         self,
@@ -171,6 +171,8 @@ class StreamEncoder:
         self.created_at = created_at or _rfc3339(created)
         self.durations = durations or {}
         self._model = model
+        self._stamp: str | None = None  # the `created_at` that `_head` was made with
+        self._head = b""
         self._calls: list[tuple[ToolCall, list[str]]] = []
         self._reason = "stop"
         self._usage: Usage | None = None
@@ -190,6 +192,7 @@ class StreamEncoder:
                 return self._tool_call(event)
             case Start(_, model):
                 self._model = model or self._model
+                self._stamp = None
             case Finish(0, reason):
                 self._reason = "length" if reason == "length" else "stop"
             case Usage():
@@ -203,11 +206,11 @@ class StreamEncoder:
         return b""
 
     def _line(self, message: bytes) -> bytes:
-        return b'{"model":%b,"created_at":%b,"message":{"role":"assistant",%b},"done":false}\n' % (
-            jsontext.quote(self._model),
-            jsontext.quote(self.created_at),
-            message,
-        )
+        if self._stamp is not self.created_at:
+            self._stamp = self.created_at
+            head = jsontext.dumps({"model": self._model, "created_at": self._stamp})[:-1]
+            self._head = head + b',"message":{"role":"assistant",'
+        return b'%b%b},"done":false}\n' % (self._head, message)
 
     def _tool_call(self, call: ToolCall) -> bytes:
         """A call that begins shows that the one before is whole."""

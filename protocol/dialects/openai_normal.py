@@ -69,6 +69,13 @@ class _Choice:
         self.function_call = False
         self.halves: dict[str | int, str] = {}  # field, or index of a tool call -> a high surrogate
 
+    def is_ordinary(self, delta: Chunk) -> bool:
+        """Whether this is one text that needs no mending."""
+        if len(delta) != 1 or self.halves:
+            return False
+        ((field, text),) = delta.items()
+        return field in _TEXTS and isinstance(text, str) and not jsontext.has_surrogate(text)
+
 
 class Normaliser:
     """One stream. `id`, `created` and `model` stand in where the upstream names none."""
@@ -156,6 +163,7 @@ class Normaliser:
         index = choice.get("index")
         if type(index) is not int:
             index = position
+            choice = {**choice, "index": index}
         out: list[Chunk] = []
         state = self._choices.get(index)
         first = state is None
@@ -163,6 +171,8 @@ class Normaliser:
             state = self._open(index, out)
         self.life.content(index)
         delta = _delta(choice)
+        if not first and "delta" in choice and choice.get("finish_reason", "") is None and state.is_ordinary(delta):
+            return [choice]  # nearly always, and what all of the rest would come to
         mended = self._delta(state, delta, first, out, index)
         reason = choice.get("finish_reason")
         if reason is None or reason == "":

@@ -10,7 +10,7 @@ only where something had to be mended. Unknown fields and exact numbers survive.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from .. import jsontext, sse
@@ -104,12 +104,16 @@ class _Chunks(Source[T]):
         """Results of one canonical chunk; `raw` is its text where it may be sent as it is."""
 
     def _read(self, value: dict[str, Any], raw: bytes) -> list[T]:
+        normaliser = self._normaliser
+        before = normaliser.usage
+        chunks = normaliser.take(value)
+        if normaliser.usage is not before and normaliser.usage is not None:
+            self.usage = usage_of(normaliser.usage)
+        if len(chunks) == 1:
+            return self._made(chunks[0], raw if chunks[0] is value else b"")
         results: list[T] = []
-        before = self._normaliser.usage
-        for chunk in self._normaliser.take(value):
-            results += self._made(chunk, raw if chunk is value else b"")
-        if self._normaliser.usage is not before and self._normaliser.usage is not None:
-            self.usage = usage_of(self._normaliser.usage)
+        for chunk in chunks:
+            results += self._made(chunk, b"")
         return results
 
     def _finish(self) -> list[T]:
@@ -164,20 +168,19 @@ class Passage(_Chunks[bytes]):
             self._look.learn(block)
         return results
 
-    def _mend(self, block: bytes) -> bytes | None:
+    def _mend(self, block: bytes) -> tuple[bytes, int] | None:
         """What a block comes out as, for `Look`: None where it is no chunk, or leaves something remembered."""
         found = sse.fields(block)
-        if found is None:
-            return None
+        data = found.data.strip() if found is not None and found.event != b"error" else b""
         try:
-            value, clean = jsontext.loads(found.data.strip(), self._depth)
+            value, clean = jsontext.loads(data, self._depth)
         except (ValueError, RecursionError):
             return None
         if not isinstance(value, dict) or failures.find(value) is not None:
             return None
         before = self._normaliser.version
-        results = self._read(value, found.data.strip() if clean else b"")
-        return b"".join(results) if self._normaliser.version == before else None
+        results = self._read(value, data if clean else b"")
+        return (b"".join(results), len(data)) if self._normaliser.version == before else None
 
     def _made(self, chunk: Chunk, raw: bytes) -> list[bytes]:
         return [b"data: %b\n\n" % (raw or jsontext.dumps(chunk))]
@@ -187,6 +190,19 @@ class Passage(_Chunks[bytes]):
 
     def _tell(self, failed: Failed) -> list[bytes]:
         return [encode_failure(failed)] if self.life.started else []
+
+
+_KINDS: dict[str, Callable[[str, int], Event]] = {
+    "content": Text,
+    "reasoning_content": Reasoning,
+    "refusal": Refusal,
+}
+
+
+def _tool_call(choice: int, call: Chunk) -> ToolCall:
+    function = call.get("function") or call["custom"]
+    arguments = function.get("arguments") or function.get("input") or ""
+    return ToolCall(choice, call["index"], call.get("id", ""), function.get("name") or "", arguments)
 
 
 class StreamDecoder(_Chunks[Event]):
@@ -208,14 +224,12 @@ class StreamDecoder(_Chunks[Event]):
             events.append(Start(self._normaliser.id, self._normaliser.model, self._normaliser.created))
         for choice in chunk["choices"]:
             index, delta = choice["index"], choice["delta"]
-            for field, kind in (("reasoning_content", Reasoning), ("content", Text), ("refusal", Refusal)):
-                text = delta.get(field)
-                if text and isinstance(text, str):
-                    events.append(kind(text, index))
-            for call in delta.get("tool_calls") or ():
-                function = call.get("function") or call.get("custom")
-                arguments = function.get("arguments") or function.get("input") or ""
-                events.append(ToolCall(index, call["index"], call.get("id", ""), function.get("name") or "", arguments))
+            for field, said in delta.items():  # reasoning and text never stand in one delta, so any order is theirs
+                kind = _KINDS.get(field)
+                if kind is not None and said and isinstance(said, str):
+                    events.append(kind(said, index))
+            if "tool_calls" in delta:
+                events += [_tool_call(index, call) for call in delta["tool_calls"]]
             if choice.get("finish_reason"):
                 events.append(Finish(index, choice["finish_reason"]))
         if chunk.get("usage"):

@@ -147,6 +147,8 @@ class Source(ABC, Generic[T]):
 
     def _block(self, block: bytes, *, cut: bool = False) -> list[T]:
         """One block; `cut` where the input ended without the blank line after it."""
+        if block.startswith(b"data: {") and block.endswith(b"}") and b"\n" not in block:
+            return self._json(block[6:], cut)  # nearly always
         found = sse.fields(block.lstrip(b"\n"))
         if found is None:
             return []
@@ -163,8 +165,10 @@ class Source(ABC, Generic[T]):
         return self._json(data, cut)
 
     def _json(self, data: bytes, cut: bool) -> list[T]:
-        self.stats.frames += 1
-        self.stats.largest_frame = max(self.stats.largest_frame, len(data))
+        stats = self.stats
+        stats.frames += 1
+        if len(data) > stats.largest_frame:
+            stats.largest_frame = len(data)
         try:
             value, clean = jsontext.loads(data, self._depth)
         except (ValueError, RecursionError):

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
+from pathlib import Path
 
 import pytest
 import trio
 
 import scripted
 from clients import sdk
-from gateway import Gateway, provider
+from clients.listening import listen
+from gateway import provider
 
+HERE = Path(__file__).parent
 PATIENCE = 20
 """Seconds after which a test fails by itself: a timeout from outside would leave trio's loop in ruins."""
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if inspect.iscoroutinefunction(item.obj):
+        if HERE in item.path.parents and inspect.iscoroutinefunction(item.obj):
             item.obj = _bounded(item.obj)
 
 
@@ -32,25 +36,20 @@ def _bounded(test):
 
 
 @pytest.fixture
-async def start(nursery):
-    """A function from scripts to an upstream that follows them and a running gateway with it as `local`.
+def start(nursery, caplog):
+    """A function from scripts to an upstream that follows them and a gateway that has it as `local`.
 
     Positional arguments are scripts; `toml` is further configuration, `lines` are further lines of the
-    provider's table, `env` is the gateway's environment; the rest goes to the upstream.
+    provider's table, `env` is the gateway's environment; the rest goes to the upstream. Both are in this
+    process, on real sockets.
     """
-    running = []
 
     async def start(*scripts, toml="", lines=(), env=None, **options):
         upstream = await scripted.listen(nursery, *scripts, **options)
-        gateway = Gateway(provider(upstream.base_url, *lines) + toml, env=env)
-        running.append(await gateway.__aenter__())
-        return upstream, gateway
+        return upstream, await listen(nursery, provider(upstream.base_url, *lines) + toml, env or {})
 
     yield start
-    for gateway in running:
-        await gateway.__aexit__(None, None, None)
-        assert gateway.exit_code == 0
-        assert "Traceback" not in gateway.output
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 @pytest.fixture(params=[sdk.AsyncSdk, sdk.SyncSdk], ids=["async", "sync"])

@@ -27,10 +27,10 @@ from answers import (
 )
 from clients import sdk
 from clients.told import SAID, TOLD, WORDS
-from gateway import provider
+from gateway import Gateway, provider
 
 # The package leaves its own async generators unfinished at `[DONE]`, for the garbage collector to close.
-pytestmark = pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx2|httpcore2):ResourceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx|httpcore):ResourceWarning")
 
 
 def said(chunks):
@@ -355,6 +355,17 @@ async def test_many_streams_at_once(start):
             nursery.start_soon(one)
     await client.close()
     assert texts == [SAID] * 50
+
+
+async def test_a_process_of_its_own(nursery, connect):
+    """All the others have the gateway in this process; this is `penstock serve`, and SIGTERM ends it."""
+    upstream = await scripted.listen(nursery, always=stream(*TOLD))
+    async with Gateway(provider(upstream.base_url)) as gateway:
+        client = connect(gateway.base_url)
+        assert said(await client.chunks()) == SAID
+        assert "local/tiny" in await client.models()
+    assert gateway.exit_code == 0, gateway.output
+    assert "Traceback" not in gateway.output
 
 
 # -- models
