@@ -111,10 +111,11 @@ def split(body: bytes, *, max_depth: int = MAX_DEPTH) -> Members:
     try:
         return Members(body, _scan_members(body, max_depth))
     except (ValueError, AttributeError, IndexError, RecursionError):
-        splitter = Splitter(max_depth=max_depth)
-        splitter.feed(body)
-        splitter.close()
-        raise splitter.fault or AssertionError("two verdicts on one body") from None
+        pass
+    splitter = Splitter(max_depth=max_depth)
+    splitter.feed(body)
+    splitter.close()
+    raise AssertionError("two verdicts on one body")
 
 
 def _scan_members(body: bytes, max_depth: int) -> list[Member]:

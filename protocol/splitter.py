@@ -14,7 +14,8 @@ import re
 from codecs import getincrementaldecoder
 from typing import NamedTuple
 
-from .errors import LocalProtocolError, RemoteProtocolError
+from .errors import RemoteProtocolError
+from .machine import Machine
 
 __all__ = ["MAX_DEPTH", "MAX_NUMBER", "Member", "Splitter"]
 
@@ -50,14 +51,11 @@ _run = re.compile(
 _SCALARS = frozenset(b'"-0123456789tfn')
 
 
-class Splitter:
-    """`split` as a machine: `feed` and `close` return the members that became complete.
-
-    A fault is kept in `.fault`; the first call that has nothing else to give raises it.
-    """
+class Splitter(Machine[list[Member]]):
+    """`members.split` as a machine: `feed` and `close` return the members that became complete."""
 
     def __init__(self, *, max_depth: int = MAX_DEPTH) -> None:
-        self.fault: RemoteProtocolError | None = None
+        super().__init__()
         self._max_depth = max_depth
         self._state = _START
         self._after_string = _COLON
@@ -70,35 +68,19 @@ class Splitter:
         self._key = self._start = 0
         self._utf8 = getincrementaldecoder("utf-8")("strict")
         self._found: list[Member] = []
-        self._closed = self._raised = False
 
-    def feed(self, data: bytes) -> list[Member]:
-        """Take the next slice; return the members that it completes."""
-        if self._closed:
-            raise LocalProtocolError("fed after close")
-        if self.fault is None:
-            data = self._tail + data
-            at = self._scan(data)
-            self._tail = data[at:]
-            self._base += at
-        return self._give()
-
-    def close(self) -> list[Member]:
-        """The body is over. A second call returns nothing, as does one after the fault was raised."""
-        if self._closed or self._raised:
-            self._closed = True
-            return []
-        self._closed = True
-        if self.fault is None and self._state != _END:
-            self._fail("invalid_json", "the JSON ends too early", self._base + len(self._tail))
-        return self._give()
-
-    def _give(self) -> list[Member]:
+    def _take(self, chunk: bytes) -> list[Member]:
+        data = self._tail + chunk
+        at = self._scan(data)
+        self._tail = data[at:]
+        self._base += at
         found, self._found = self._found, []
-        if not found and self.fault is not None:
-            self._raised = True
-            raise self.fault.with_traceback(None)
         return found
+
+    def _end(self) -> list[Member]:
+        if self._state != _END:
+            self._fail("invalid_json", "the JSON ends too early", self._base + len(self._tail))
+        return []
 
     def _fail(self, kind: str, message: str, offset: int) -> None:
         self.fault = RemoteProtocolError(f"{message} (at byte {offset})", kind=kind, offset=offset)

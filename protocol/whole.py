@@ -12,7 +12,7 @@ from typing import Any
 
 from .chat import Accumulator, Answer, Ending, Event, Failed, Lifecycle, Usage
 from .dialects import DIALECTS
-from .dialects.source import Source, malformed
+from .dialects.source import Source, malformed, truncated
 from .errors import LimitExceeded
 from .machine import Chunk
 from .pipeline import Pipe, Pipeline
@@ -55,7 +55,7 @@ class _Document:
 
     def _broken(self, failed: Failed) -> None:
         """A document that breaks off is truncated, as a stream would be."""
-        if failed.code == "upstream_incomplete":
+        if failed == truncated():
             self.life.content()
             self.life.eof()
         else:

@@ -6,11 +6,16 @@ raw, because an id in a path may carry encoded slashes that must be decoded exac
 
 from __future__ import annotations
 
+import re
+
 from ..protocol.chat import Failed
 
 __all__ = ["Refusal", "Request", "api_path"]
 
 Headers = list[tuple[str, str]]
+
+MAX_CLIENT_ID = 512
+_SLASHES = re.compile("/+")
 
 
 class Request:
@@ -56,6 +61,12 @@ class Request:
         """The header's value, or None if it was not sent."""
         return self.headers.get(name)
 
+    @property
+    def client_id(self) -> str:
+        """What the client calls this request (`X-Client-Request-Id`); "" for nothing, and for what no log line bears."""
+        said = self.headers.get("x-client-request-id", "")
+        return said if len(said) <= MAX_CLIENT_ID and said.isascii() and said.isprintable() else ""
+
 
 def api_path(raw: str) -> str:
     """The path by which an endpoint is found: without scheme and host, `/v1`, doubled or trailing slashes.
@@ -64,16 +75,13 @@ def api_path(raw: str) -> str:
     have `/v1` in their base URL where others do not: all of them mean the same.
     """
     if not raw.startswith("/"):  # absolute-form, RFC 9112 section 3.2.2: a server MUST accept it
-        raw = "/" + raw.partition("://")[2].partition("/")[2]
-    while "//" in raw[:8] or raw.startswith("/v1//"):
-        raw = raw.replace("//", "/", 1)
-    if raw == "/v1" or raw.startswith("/v1/"):
-        raw = raw[3:]
-    if raw.startswith("/models/"):  # the rest is an id, and an id may hold anything
-        return raw.rstrip("/") if len(raw) > 8 else "/models"
-    while "//" in raw:
-        raw = raw.replace("//", "/")
-    return raw.rstrip("/") or "/"
+        raw = raw.partition("://")[2].partition("/")[2]
+    path = "/" + raw.strip("/")
+    if path == "/v1" or path.startswith("/v1/"):
+        path = "/" + path[3:].lstrip("/")
+    if path.startswith("/models/"):  # the rest is an id, and an id may hold anything
+        return path
+    return _SLASHES.sub("/", path)
 
 
 class Refusal(Exception):

@@ -130,7 +130,7 @@ async def send(reply: Reply, failed: Failed, headers: Sequence[tuple[str, str]] 
     status, body = openai.encode_error(failed)
     said = {name for name, _ in headers}
     own: Headers = [("content-type", "application/json")]
-    if failed.retry is not None:
+    if failed.retry is not None and "x-should-retry" not in said:
         own.append(("x-should-retry", "true" if failed.retry else "false"))
     if failed.retry_after is not None and "retry-after" not in said:
         own.append(("retry-after", str(max(1, round(failed.retry_after)))))

@@ -17,7 +17,7 @@ def kept_headers(response: UpstreamResponse) -> Headers:
     """The upstream's headers that mean something to the client; its request id under a name of its own."""
     kept: Headers = []
     for name, value in response.headers:
-        if name.startswith(("x-ratelimit-", "retry-after")):
+        if name.startswith(("x-ratelimit-", "retry-after")) or name == "x-should-retry":
             kept.append((name, value))
         elif name == "x-request-id":
             kept.append(("x-upstream-request-id", value))

@@ -7,14 +7,15 @@
 
 Nothing of the gateway is replaced but the two ends of its connections: `Connection` is given a memory
 stream where the listener would give it a socket, and the providers' transports connect to `Upstream`s.
-`client.raw` is for what h11 would not send.
+`client.raw` is for what h11 would not send. In the place of an `Upstream` there may be an async function that
+makes the connection, or fails to.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from penstock.server.connection import Connection
 from scripted import Upstream
 
 __all__ = ["Answer", "Client", "Rig"]
+
+Connect = Callable[[], Awaitable[ByteStream]]
 
 
 class Answer:
@@ -149,10 +152,10 @@ class Rig:
     def __init__(
         self,
         nursery: trio.Nursery,
-        up: Upstream | None = None,
+        up: Upstream | Connect | None = None,
         toml: str = "",
         environ: Mapping[str, str] = {},
-        **upstreams: Upstream,
+        **upstreams: Upstream | Connect,
     ) -> None:
         self.nursery = nursery
         self.upstreams = {"up": up, **upstreams} if up is not None else upstreams
@@ -170,11 +173,12 @@ class Rig:
                 return DirectTransport("http://127.0.0.1:9", connect=self._connector(self.upstreams[name]))
         return None
 
-    def _connector(self, upstream: Upstream) -> Any:
+    def _connector(self, upstream: Upstream | Connect) -> Connect:
         async def connect() -> ByteStream:
+            assert isinstance(upstream, Upstream)
             return upstream.connect()
 
-        return connect
+        return connect if isinstance(upstream, Upstream) else upstream
 
     def connect(self, *, capacity: int = 65536, peer: str = "127.0.0.1") -> Client:
         """A client's connection to the gateway."""

@@ -5,8 +5,8 @@ calls come whole, their arguments as objects; `done_reason` never says `tool_cal
 nanoseconds. `done` is the end marker, but some servers leave it out where `done_reason` says as much. The
 core has no clock: `created_at` and the durations are given by the caller.
 
-Held back by the encoder: fragments of a tool call's arguments until the call is whole, for Ollama's clients
-take objects only.
+Held back by the encoder: tool calls until the choice is finished, for Ollama's clients take whole ones only,
+and nothing before the finish says that one is whole.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class StreamEncoder:
         self._model = model
         self._stamp: str | None = None  # the `created_at` that `_head` was made with
         self._head = b""
-        self._calls: list[tuple[ToolCall, list[str]]] = []
+        self._calls: dict[int, tuple[ToolCall, list[str]]] = {}
         self._reason = "stop"
         self._usage: Usage | None = None
         self._ended = False
@@ -185,9 +185,9 @@ class StreamEncoder:
     def _encode(self, event: Event) -> bytes:
         match event:
             case Text(text, 0) | Refusal(text, 0):
-                return self._release() + self._line(b'"content":%b' % jsontext.quote(text))
+                return self._line(b'"content":%b' % jsontext.quote(text))
             case Reasoning(text, 0):
-                return self._release() + self._line(b'"content":"","thinking":%b' % jsontext.quote(text))
+                return self._line(b'"content":"","thinking":%b' % jsontext.quote(text))
             case ToolCall(0):
                 return self._tool_call(event)
             case Start(_, model):
@@ -195,6 +195,7 @@ class StreamEncoder:
                 self._stamp = None
             case Finish(0, reason):
                 self._reason = "length" if reason == "length" else "stop"
+                return self._release()
             case Usage():
                 self._usage = event
             case Failed():
@@ -213,19 +214,15 @@ class StreamEncoder:
         return b'%b%b},"done":false}\n' % (self._head, message)
 
     def _tool_call(self, call: ToolCall) -> bytes:
-        """A call that begins shows that the one before is whole."""
-        if self._calls and self._calls[-1][0].index == call.index:
-            self._calls[-1][1].append(call.arguments)
-            return b""
-        out = self._release() if not call.id else b""
-        self._calls.append((call, [call.arguments]))
-        return out
+        _, fragments = self._calls.setdefault(call.index, (call, []))
+        fragments.append(call.arguments)
+        return b""
 
     def _release(self) -> bytes:
-        """The calls that are whole, as one line."""
+        """The tool calls, as one line, now that they are whole."""
         if not self._calls:
             return b""
-        calls = [call._replace(arguments="".join(fragments)) for call, fragments in self._calls]
+        calls = [call._replace(arguments="".join(fragments)) for call, fragments in self._calls.values()]
         self._calls.clear()
         return self._line(b'"content":"","tool_calls":%b' % jsontext.dumps([_encode_call(call) for call in calls]))
 

@@ -328,7 +328,9 @@ class Normaliser:
 
 def _is_annotation(choice: Chunk) -> bool:
     """Azure's asynchronous filter sends choices with results and no delta; they say nothing about the answer."""
-    return not any(choice.get(key) is not None for key in ("delta", "message", "text", "finish_reason"))
+    if choice.get("delta") is not None:
+        return False
+    return not any(choice.get(key) is not None for key in ("message", "text", "finish_reason"))
 
 
 def _delta(choice: Chunk) -> Chunk:
@@ -395,10 +397,10 @@ def _has_usage(value: Any) -> bool:
 
 def _usage(chunk: Chunk) -> dict[str, Any] | None:
     """The usage that a chunk carries, at the top or where Groq has it."""
-    for holder in (chunk, chunk.get("x_groq")):
-        if isinstance(holder, dict) and isinstance(holder.get("usage"), dict) and holder["usage"]:
-            return holder["usage"]  # type: ignore[no-any-return]
-    return None
+    usage = chunk.get("usage")
+    if not usage and "x_groq" in chunk and isinstance(chunk["x_groq"], dict):
+        usage = chunk["x_groq"].get("usage")
+    return usage if isinstance(usage, dict) and usage else None
 
 
 def canonical_usage(usage: dict[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def empty() -> Failed:
 
 def truncated() -> Failed:
     """The upstream's input ended before it declared the end."""
-    return Failed("the upstream's answer broke off before its end", code="upstream_incomplete")
+    return Failed("the upstream closed the connection before its answer was complete")
 
 
 def malformed(what: str) -> Failed:

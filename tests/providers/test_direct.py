@@ -542,6 +542,17 @@ async def test_what_has_not_settled_when_it_is_needed_is_closed(network, late):
     assert net.open == 1
 
 
+async def test_what_ended_instead_of_settling_is_closed(network):
+    net = network(in_pieces(HEAD + chunked.encode(EVENTS[-1])), answering(JSON))
+    way = transport(net)
+    response = await way.send(CHAT, deadline())
+    await response.receive()
+    response.finish(settle=True)
+    net.ends[0].close()
+    assert await read_all(await way.send(CHAT, deadline())) == b'{"ok":true}'
+    assert len(net.clients) == 2
+
+
 async def test_a_flood_is_not_drained(network):
     async def flood(stream):
         await read_request(stream)
