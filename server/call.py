@@ -52,17 +52,22 @@ class Call(NamedTuple):
     targets: list[Target]
     key_name: str
     request_id: str
+    client_id: str
     created: int
     limits: Limits
     timeouts: TimeoutSettings
     forward: list[tuple[str, str]]
-    keepalive: float
-    total: float
 
     @property
     def stream_type(self) -> str:
         """The content type of a streamed answer."""
-        return DIALECTS[self.sink].encoder.content_type
+        content_type: str = DIALECTS[self.sink].encoder.content_type
+        return content_type
+
+    @property
+    def keepalive(self) -> float:
+        """Seconds of silence that are filled with a comment; the first target's word counts for all of them."""
+        return self.timeouts_for(self.targets[0].provider).keepalive
 
     @property
     def keeps_alive(self) -> bool:
@@ -97,7 +102,8 @@ class Call(NamedTuple):
 
     def error_frame(self, failed: Failed) -> bytes:
         """An error for a client whose answer has been begun, but not by an upstream."""
-        return DIALECTS[self.sink].encoder().encode([failed])
+        frame: bytes = DIALECTS[self.sink].encoder().encode([failed])
+        return frame
 
 
 async def make_call(gateway: Gateway, request: Request, raw: bytes, key: Key | None) -> Call:
@@ -115,7 +121,6 @@ async def make_call(gateway: Gateway, request: Request, raw: bytes, key: Key | N
     if options is not None and not isinstance(options, dict):
         raise refusal.bad_request("'stream_options' must be an object.", "invalid_value", "stream_options")
     said = _timeouts(request.header(TIMEOUTS_HEADER))
-    common = gateway.timeouts.with_changes(said)
     return Call(
         sink="openai",
         body=body,
@@ -125,12 +130,11 @@ async def make_call(gateway: Gateway, request: Request, raw: bytes, key: Key | N
         targets=await _targets(gateway, model, key),
         key_name=key.name if key else "",
         request_id=request.request_id,
+        client_id=request.client_id,
         created=int(time.time()),
         limits=limits,
         timeouts=said,
         forward=list(request.headers.items()),
-        keepalive=common.keepalive,
-        total=common.total,
     )
 
 

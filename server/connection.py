@@ -8,6 +8,7 @@ connection after the answer; after a whole request it does not.
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -24,8 +25,9 @@ __all__ = ["Connection"]
 
 log = logging.getLogger("penstock")
 
-LINGER_SECONDS = 1.0
-LINGER_BYTES = 1 << 20
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 64 << 20
+"""How long, and for how much, a closing connection is read on: twice the default limit of a body."""
 
 
 class Connection:
@@ -41,21 +43,34 @@ class Connection:
         gateway = self._gateway
         gateway.connections += 1
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._intake.pump)
-                await self._serve_all()
-                nursery.cancel_scope.cancel()
+            await self._run(self._serve_all)
         finally:
-            self._stream.close()
             gateway.connections -= 1
             gateway.note_change()
 
-    async def _serve_all(self) -> None:
+    async def turn_away(self) -> None:
+        """Say that there are too many connections, whatever is asked, and close this one."""
+        await self._run(self._refuse)
+
+    async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            while await self._serve_one():
-                pass
-        except (StreamBroken, ClientStalled):
-            pass  # nobody is there to be told; what was under way has been booked
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._intake.pump)
+                try:
+                    await work()
+                except (StreamBroken, ClientStalled):
+                    pass  # nobody is there to be told; what was under way has been booked
+                nursery.cancel_scope.cancel()
+        finally:
+            self._stream.close()
+
+    async def _refuse(self) -> None:
+        await refusal.send(self._reply(None), refusal.busy("The gateway is at its limit of connections.").failed)
+        await self._linger()
+
+    async def _serve_all(self) -> None:
+        while await self._serve_one():
+            pass
 
     async def _serve_one(self) -> bool:
         """Read and answer one request; return whether another may follow."""

@@ -18,6 +18,11 @@ __all__ = ["check_type", "decode"]
 
 SLICE = 65536
 
+ZSTD_WINDOW = 1 << 23
+"""Memory that a few bytes of zstd can ask for. RFC 8878, section 3.1.1.1.2 recommends 8 MiB; all levels up to 19 fit."""
+
+_BROKEN = "The body does not unpack as its Content-Encoding says."
+
 
 def check_type(content_type: str | None) -> None:
     """Raise Refusal (415) if the body is said to be something other than JSON."""
@@ -55,8 +60,10 @@ async def _inflate(body: bytes, wbits: int, limit: int) -> bytes:
                 part = unpacker.unconsumed_tail
                 _check_size(len(out), limit)
                 await trio.lowlevel.checkpoint()
+            if unpacker.unused_data or (unpacker.eof and start + SLICE < len(body)):
+                raise refusal.bad_request("The compressed body goes on after its end.")
     except zlib.error as exc:
-        raise refusal.bad_request("The body does not unpack as its Content-Encoding says.") from exc
+        raise refusal.bad_request(_BROKEN) from exc
     if not unpacker.eof:
         raise refusal.bad_request("The compressed body is cut short.")
     return bytes(out)
@@ -67,13 +74,13 @@ async def _unzstd(body: bytes, limit: int) -> bytes:
 
     out = bytearray()
     try:
-        with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(io.BytesIO(body)) as reader:
+        with zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).stream_reader(io.BytesIO(body)) as reader:
             while part := reader.read(SLICE):
                 out += part
                 _check_size(len(out), limit)
                 await trio.lowlevel.checkpoint()
     except zstandard.ZstdError as exc:
-        raise refusal.bad_request("The body does not unpack as its Content-Encoding says.") from exc
+        raise refusal.bad_request(_BROKEN) from exc
     return bytes(out)
 
 

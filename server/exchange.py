@@ -27,8 +27,6 @@ from .ledger import Attempt, Record
 from .reply import ClientStalled, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from ..providers.catalog import Target
     from .call import Call
     from .gateway import Gateway
@@ -38,6 +36,9 @@ __all__ = ["Exchange"]
 
 LAST_WORD = 2.0  # seconds for an error to reach a client after a deadline: it may be the slow one
 KEEP_ALIVE = b": keep-alive\n\n"  # never ": ping": one client takes that for the end of the stream
+
+_NEVER = float("inf")
+_NOBODYS_FAILURE = ("completed", "client_gone", "shut_down")
 
 
 class Outcome(NamedTuple):
@@ -56,15 +57,15 @@ class Exchange:
         self._call = call
         self._reply = reply
         self._intake = intake
-        self._record = Record(call.request_id, call.model, stream=call.stream, key=call.key_name)
-        self._until = trio.current_time() + call.total if call.total else float("inf")
+        self._record = Record(
+            call.request_id, call.model, stream=call.stream, key=call.key_name, client_id=call.client_id
+        )
         self._deadline: Deadline | None = None
         self._relay: Relay | Whole | None = None
         self._target: Target | None = None
         self._kept: list[tuple[str, str]] = []
         self._interrupted: Ending | None = None
-        self._lock: trio.Lock | None = None  # only where a keep-alive writes as well
-        self._wrote_at = 0.0
+        self._wrote_at = 0.0  # kept only where silence is to be filled
 
     async def run(self) -> None:
         """Serve the call to its end. Raises nothing that is not a bug."""
@@ -73,7 +74,7 @@ class Exchange:
         gateway.ledger.open(record)
         gateway.exchanges.add(self)
         self._intake.on_gone = self._client_left
-        if self._intake.at_end:
+        if self._intake.gone:
             self._client_left()
         try:
             ending = await (self._serve_and_keep_alive() if self._call.keeps_alive else self._serve())
@@ -90,7 +91,8 @@ class Exchange:
 
     def _client_left(self) -> None:
         target, deadline = self._target, self._deadline
-        if target is None or deadline is None or target.provider.on_client_gone == "cancel":
+        asked = target is not None and deadline is not None and deadline.which not in ("", "connect")
+        if target is None or deadline is None or not asked or target.provider.on_client_gone == "cancel":
             self._interrupt(Ending("client_gone"))
         else:  # policy "drain": read on for the usage, say nothing more, and not for ever
             self._reply.muted = True
@@ -105,7 +107,6 @@ class Exchange:
     # -- the client's side ---------------------------------------------------------------------------
 
     async def _serve_and_keep_alive(self) -> Ending:
-        self._lock = trio.Lock()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_client_alive, self._call.keepalive)
             ending = await self._serve()
@@ -119,21 +120,18 @@ class Exchange:
             if due > trio.current_time():
                 await trio.sleep_until(due)
                 continue
+            self._wrote_at = trio.current_time()
             try:
-                await self._write(KEEP_ALIVE)
-            except (StreamBroken, ClientStalled):
-                return  # the exchange meets the same fault, or the pump has seen the client go
-
-    def _writer(self) -> Callable[[bytes], Awaitable[None]]:
-        """How to write: straight to the client, or in turn with the keep-alive."""
-        return self._reply.write if self._lock is None else self._write
+                self._commit()
+                self._reply.remark(KEEP_ALIVE)
+            except StreamBroken:  # half-closed before, so that nobody else has seen it go
+                self._client_left()
+                return
 
     async def _write(self, data: bytes) -> None:
-        assert self._lock is not None
-        async with self._lock:
-            self._commit()
-            self._wrote_at = trio.current_time()
-            await self._reply.write(data)
+        """Write, and note when."""
+        await self._reply.write(data)
+        self._wrote_at = trio.current_time()
 
     def _commit(self) -> None:
         """The status line is decided with the next write. Nothing can be tried again after that."""
@@ -163,7 +161,7 @@ class Exchange:
         try:
             for target in self._call.targets:
                 outcome = await self._attempt(target)
-                if not outcome.again or self._reply.committed or self._interrupted is not None:
+                if not outcome.again or self._reply.committed or self._reply.muted or self._interrupted is not None:
                     break
             if outcome.failed is not None:
                 await self._tell(outcome.failed)
@@ -181,10 +179,12 @@ class Exchange:
             attempt.failure = "busy"
             refused = refusal.too_many(f"Provider '{provider.name}' is at its limit of parallel requests.")
             return Outcome(Ending("failed"), refused.failed, again=True)
-        alarm = self._intake.alarm
-        deadline = Deadline(call.timeouts_for(provider), until=self._until, whole=not call.stream, clock=alarm)
-        self._target, self._deadline, self._relay = target, deadline, None
+        alarm, timeouts = self._intake.alarm, call.timeouts_for(provider)
+        until = self._record.started_at + timeouts.total if timeouts.total else _NEVER
+        deadline = Deadline(timeouts, until=until, whole=not call.stream, clock=alarm)
+        self._target, self._deadline, self._relay, self._kept = target, deadline, None, []
         self._reply.deadline = deadline
+        self._reply.write_timeout = timeouts.write or _NEVER
         response: UpstreamResponse | None = None
         try:
             if self._interrupted is not None:
@@ -193,7 +193,7 @@ class Exchange:
                 response = await provider.transport.send(call.upstream_request(target), deadline)
                 outcome = await self._answer(provider.dialect, response, deadline)
             if deadline.scope.cancelled_caught:
-                outcome = await self._expired(deadline)
+                outcome = await self._expired(target, deadline)
         except UpstreamError as exc:
             outcome = await self._broken(exc, response)
         finally:
@@ -202,7 +202,10 @@ class Exchange:
             provider.slots.release()
             self._reply.deadline = None
             alarm.clear()
-        attempt.failure = "" if outcome.ending.kind in ("completed", "client_gone") else str(outcome.ending)
+            if self._relay is not None:
+                self._record.usage = self._relay.usage
+        if outcome.ending.kind not in _NOBODYS_FAILURE and not self._reply.muted:
+            attempt.failure = str(outcome.ending)
         return outcome
 
     async def _answer(self, source: str, response: UpstreamResponse, deadline: Deadline) -> Outcome:
@@ -214,9 +217,8 @@ class Exchange:
             return Outcome(Ending("failed"), failed, again=_worth_another_try(failed))
         relay = self._relay = call.relay(source, response.header("content-type"))
         last = await (self._stream(response, relay, deadline) if call.stream else self._whole(response, relay))
-        self._record.usage = relay.usage
         ending = relay.ending or Ending("failed")
-        if relay.failed is not None and not relay.started and not reply.committed:
+        if relay.failed is not None and not relay.started:
             return Outcome(ending, redactor.failed(relay.failed), again=_worth_another_try(relay.failed))
         if call.stream:
             await self._end_stream(last)
@@ -228,7 +230,7 @@ class Exchange:
 
     async def _stream(self, response: UpstreamResponse, relay: Relay | Whole, deadline: Deadline) -> bytes:
         """The hot path: returns when the stream is over, with the bytes that are to end it."""
-        receive, feed, write = response.receive, relay.feed, self._writer()
+        receive, feed, write = response.receive, relay.feed, self._write if self._call.keeps_alive else self._reply.write
         alive = 0
         while True:
             piece = await receive()
@@ -240,14 +242,17 @@ class Exchange:
                 await write(out)
             if relay.alive != alive and relay.started:
                 alive = relay.alive
-                deadline.enter("settle" if relay.finished else "idle")
+                if not relay.finished:
+                    deadline.enter("idle")
+                elif deadline.which != "settle":  # once: what still comes does not buy more time
+                    deadline.enter("settle")
 
     async def _whole(self, response: UpstreamResponse, relay: Relay | Whole) -> bytes:
         while not relay.ended and (piece := await response.receive()):
             relay.feed(piece)
         return relay.close()
 
-    async def _expired(self, deadline: Deadline) -> Outcome:
+    async def _expired(self, target: Target, deadline: Deadline) -> Outcome:
         """A deadline ran out, or the gateway's own time did."""
         which, relay = deadline.fired, self._relay
         if self._interrupted is not None and self._interrupted.kind == "client_gone":
@@ -259,12 +264,15 @@ class Exchange:
             await self._end_stream(relay.close())
             return Outcome(relay.ending or Ending("completed"))
         else:
-            failed = refusal.timeout(which, deadline.seconds or self._call.total, sent=which != "connect")
+            seconds: float = getattr(self._call.timeouts_for(target.provider), which)
+            failed = refusal.timeout(which, seconds, sent=deadline.which != "connect")
             ending, again = Ending("timed_out", which), which != "total"
         if not self._reply.committed:
             return Outcome(ending, failed, again)
-        with trio.move_on_after(LAST_WORD):
+        with trio.move_on_after(LAST_WORD) as scope:
             await self._end_stream(self._in_band(failed))
+        if scope.cancelled_caught:
+            self._reply.keep_alive = False  # it is in the middle of something that will not be completed
         return Outcome(ending)
 
     async def _broken(self, exc: UpstreamError, response: UpstreamResponse | None) -> Outcome:
@@ -291,11 +299,7 @@ class Exchange:
 
     async def _end_stream(self, last: bytes) -> None:
         self._commit()
-        if self._lock is None:
-            await self._reply.end(last)
-        else:
-            async with self._lock:
-                await self._reply.end(last)
+        await self._reply.end(last)
 
 
 def _worth_another_try(failed: Failed) -> bool:

@@ -39,6 +39,7 @@ class Gateway:
         self.exchanges: set[Exchange] = set()
         self.idle: set[Intake] = set()
         self.connections = 0
+        self.admitted = 0
         self.draining = False
         self._quiet = trio.Event()
         self._deserted = trio.Event()

@@ -1,7 +1,7 @@
 """What the connection driver hands to the endpoints: one request, read whole, and the way to refuse it.
 
-Facts that the driver relies on: header names are lower-case bytes, as h11 gives them; the target is kept
-raw, because an id in a path may carry encoded slashes that must be decoded exactly once, after routing.
+The target is kept raw, because an id in a path may carry encoded slashes that must be decoded exactly once,
+after routing.
 """
 
 from __future__ import annotations

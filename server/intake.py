@@ -17,6 +17,7 @@ from collections.abc import Callable
 import trio
 
 from ..protocol import chunked, head
+from ..protocol.errors import RemoteProtocolError
 from ..providers.stream import ByteStream, StreamBroken
 from . import refusal
 from .alarm import Alarm
@@ -36,9 +37,9 @@ def _nothing() -> None:
 class Intake:
     """The reading side of one client connection.
 
-    `on_gone` is called, once, when the client leaves; whoever serves a request puts there what is to be done
-    then. The end of the client's input counts as leaving, as nginx has it, unless the configuration tolerates
-    clients that close one half.
+    `on_gone` is called, once, when the client leaves, and `gone` is True from then on; whoever serves a request
+    puts there what is to be done. The end of the client's input counts as leaving, as nginx has it, unless the
+    configuration tolerates clients that close one half.
     """
 
     def __init__(self, gateway: Gateway, stream: ByteStream, peer: str) -> None:
@@ -50,13 +51,14 @@ class Intake:
         self._room = trio.lowlevel.ParkingLot()
         self._length = 0  # of the body that was announced and not read yet
         self._chunked = False
+        self._framed = False
         self._wants_continue = False
-        self._overrun = False
         self._fresh = True
         self._late = False
+        self._at_end = False
         self.alarm = Alarm()
         self.on_gone: Callable[[], None] = _nothing
-        self.at_end = False
+        self.gone = False
 
     async def pump(self) -> None:
         """Read for as long as there is something to read, and keep the connection's clock.
@@ -68,27 +70,36 @@ class Intake:
         await self.alarm.run(self._read_on)
 
     async def _read_on(self) -> None:
+        if not self._at_end:  # the clock cancels this now and then, and calls it again
+            self.gone = await self._read_to_end()
+            self._at_end = True
+            self._news.unpark_all()
+            if self.gone:
+                self.on_gone()
+        await trio.sleep_forever()  # there is nothing more to read, but still a clock to keep
+
+    async def _read_to_end(self) -> bool:
+        """Read until nothing more can come; return whether this means that the client has left."""
         bound = self._gateway.config.limits.pipeline_bytes
-        tolerant = self._gateway.config.server.half_closed == "serve"
         try:
-            while data := await self._stream.receive():
+            while True:
+                while len(self._early) > bound:
+                    await self._room.park()
+                data = await self._stream.receive()
+                if not data:
+                    return self._gateway.config.server.half_closed == "leave"
                 self._early += data
                 self._news.unpark_all()
-                if len(self._early) > bound:
-                    self._overrun = self.on_gone is not _nothing
-                    await self._room.park()
         except StreamBroken:
-            tolerant = False
-        self.at_end = True
-        self._news.unpark_all()
-        if not tolerant:
-            self.on_gone()
+            return True
 
     async def _more(self) -> bytes:
         """What has been read, waiting for it if need be; b"" at the end of the client's input, or of the time."""
-        if not self._early and not self.at_end and not self._late:
+        if not self._early and not self._at_end and not self._late:
             await self._news.park()
         data, self._early = self._early, b""
+        if data:
+            self._late = False  # it came at the last moment
         self._room.unpark_all()
         return data
 
@@ -117,6 +128,7 @@ class Intake:
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
         self._length = known.content_length or 0
         self._chunked = known.chunked
+        self._framed = known.chunked or known.content_length is not None
         self._wants_continue = known.expect_continue
         return Request(
             known.method,
@@ -132,17 +144,20 @@ class Intake:
         """The next head; None if the connection ends, or idles, before one has begun."""
         gateway, timeouts = self._gateway, self._gateway.config.timeouts
         scanner = head.Scanner(gateway.config.limits.header_bytes)
-        begun = bool(self._early)
-        self.alarm.set(_after(timeouts.header if begun or self._fresh else timeouts.keep_alive), self.stop_waiting)
-        self._fresh = False
-        if not begun:
-            gateway.idle.add(self)
+        fresh, self._fresh = self._fresh, False
+        if self._early:
+            await trio.lowlevel.checkpoint()  # many requests in one piece are not to keep the others waiting
+        elif gateway.draining and not fresh:
+            return None
+        self.alarm.set(_after(timeouts.header if fresh else timeouts.keep_alive), self.stop_waiting)
+        gateway.idle.add(self)
+        begun = False
         try:
             while data := await self._more():
                 if raw := scanner.feed(data):
                     self._early = scanner.unused + self._early
                     return raw
-                if not begun:
+                if not begun and scanner.pending:  # more than the empty line that some send after a body
                     begun = True
                     gateway.idle.discard(self)
                     self.alarm.move(_after(timeouts.header))
@@ -162,7 +177,15 @@ class Intake:
         return not self._length and not self._chunked
 
     async def read_body(self) -> bytes:
-        """The request's body without its transfer coding. Raises Refusal, RemoteProtocolError, StreamBroken."""
+        """The request's body without its transfer coding. Raises Refusal, RemoteProtocolError, StreamBroken.
+
+        For endpoints that need one: a request that does not say how long its body is gets a 411. RFC 9112,
+        section 6.3 takes that for an empty body, but then what an old client sends as a body would be read as
+        its next request; so the connection ends as well.
+        """
+        if not self._framed:
+            message = "This request needs a body, with a Content-Length or in chunked coding."
+            raise RemoteProtocolError(message, kind="length_required", status=411)
         limit = self._gateway.config.limits.body_bytes
         if self._length > limit:
             raise refusal.plain(413, f"The body is {self._length} bytes; the limit is {limit}.")
@@ -180,37 +203,35 @@ class Intake:
         return b""
 
     async def _read_sized(self) -> bytes:
-        parts, missing = [], self._length
+        body = bytearray()  # not a list of pieces: tiny ones would take many times the limit
         await self._ask_for_body()
-        while missing > 0:
-            parts.append(await self._progress())
-            missing -= len(parts[-1])
-        if missing < 0:
-            self._early = parts[-1][missing:] + self._early
-            parts[-1] = parts[-1][:missing]
-        return b"".join(parts)
+        while len(body) < self._length:
+            body += await self._progress()
+        self._early = bytes(body[self._length :]) + self._early
+        del body[self._length :]
+        return bytes(body)
 
     async def _read_chunked(self, limit: int) -> bytes:
         decoder = chunked.Decoder()
-        parts: list[bytes] = []
-        size = 0
+        body = bytearray()
         await self._ask_for_body()
-        while not decoder.done and size <= limit:
-            pieces = decoder.feed(await self._progress())
+        while not decoder.done and len(body) <= limit:
+            body += b"".join(decoder.feed(await self._progress()))
             if decoder.fault is not None:
                 raise decoder.fault
-            size += sum(map(len, pieces))
-            parts += pieces
-        if size > limit:
+        if len(body) > limit:
             raise refusal.plain(413, f"The body is longer than the limit of {limit} bytes.")
         self._early = decoder.unused + self._early
-        return b"".join(parts)
+        return bytes(body)
 
     async def _ask_for_body(self) -> None:
         """RFC 9110 section 10.1.1: a client that expects 100 (Continue) may wait for it before it sends."""
         if self._wants_continue and not self._early:
             self._wants_continue = False
-            await self._stream.send_all(CONTINUE)
+            with trio.move_on_after(self._gateway.config.timeouts.body or _NEVER):
+                await self._stream.send_all(CONTINUE)
+                return
+            raise StreamBroken("the client does not read")
 
     async def _progress(self) -> bytes:
         seconds = self._gateway.config.timeouts.body
@@ -227,8 +248,9 @@ class Intake:
 
     def may_go_on(self) -> bool:
         """Whether another request may be read from the connection, now that one is answered."""
+        overrun = self.on_gone is not _nothing and len(self._early) > self._gateway.config.limits.pipeline_bytes
         self.on_gone = _nothing
-        return self.discard_body() and not self._overrun
+        return self.discard_body() and not overrun
 
     async def discard_all(self, most: int) -> None:
         """Read away what the client still sends, until its end or `most` bytes."""

@@ -36,6 +36,7 @@ class Record:
     __slots__ = (
         "attempts",
         "bytes_out",
+        "client_id",
         "ending",
         "first_at",
         "key",
@@ -47,8 +48,9 @@ class Record:
         "usage",
     )
 
-    def __init__(self, request_id: str, model: str, *, stream: bool, key: str) -> None:
+    def __init__(self, request_id: str, model: str, *, stream: bool, key: str, client_id: str = "") -> None:
         self.request_id = request_id
+        self.client_id = client_id
         self.model = model
         self.stream = stream
         self.key = key
@@ -93,7 +95,8 @@ def _line(record: Record, ending: Ending) -> str:
     tokens = f"{record.usage.prompt}+{record.usage.completion}" if record.usage else "-"
     status = 499 if ending.kind == "client_gone" else record.status
     took = trio.current_time() - record.started_at
+    client_id = f" client_id={record.client_id!r}" if record.client_id else ""
     return (
         f"{record.request_id} {status} {ending} model={record.model!r} stream={record.stream} tried={tried} "
-        f"tokens={tokens} bytes={record.bytes_out} seconds={took:.3f}"
+        f"tokens={tokens} bytes={record.bytes_out} seconds={took:.3f}{client_id}"
     )

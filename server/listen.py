@@ -2,7 +2,8 @@
 
 Accepting and serving have separate scopes, so that no new work can be taken while what is under way goes
 on. A full descriptor table is not the end: the loop waits a moment and tries again. A client over the
-limit of connections gets one plain 503 and is let go.
+limit of connections is told so with a 503, but only so many at a time: in a flood the rest is just closed.
+A bug in one connection ends that connection.
 """
 
 from __future__ import annotations
@@ -32,12 +33,8 @@ _PASSING = {errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 BACK_OFF = 0.1
 
-_FULL = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
-    b"connection: close\r\ncontent-length: 137\r\n\r\n"
-    b'{"error":{"message":"The gateway is at its limit of connections.","type":"service_unavailable_error",'
-    b'"param":null,"code":"server_is_overloaded"}}'
-)
+FAREWELLS = 64
+"""Clients over the limit of connections that may be told so at the same time."""
 
 
 def open_sockets(host: str, port: int) -> list[socket.socket]:
@@ -114,6 +111,7 @@ async def accept_loop(
     gateway: Gateway, listener: socket.socket, tls: ssl.SSLContext | None, nursery: trio.Nursery
 ) -> None:
     """Accept for ever, a task in `nursery` for each connection."""
+    farewells = trio.Semaphore(FAREWELLS)
     while True:
         await trio.lowlevel.wait_readable(listener)
         try:
@@ -127,32 +125,48 @@ async def accept_loop(
             elif exc.errno not in _PASSING:
                 raise
             continue
-        nursery.start_soon(_serve, gateway, sock, str(address[0]), tls)
+        nursery.start_soon(_serve, gateway, sock, str(address[0]), tls, farewells)
 
 
-async def _serve(gateway: Gateway, sock: socket.socket, peer: str, tls: ssl.SSLContext | None) -> None:
-    no_delay(sock)
-    plain = SocketStream(sock)
-    limit = gateway.config.limits.connections
-    if limit and gateway.connections >= limit:
-        _turn_away(plain, encrypted=tls is not None)
-        return
-    stream: ByteStream = plain
-    if tls is not None:
-        try:
-            with trio.fail_after(gateway.config.timeouts.header or float("inf")):
-                stream = await start_tls(plain, tls, server_side=True)
-        except (ssl.SSLError, StreamBroken, trio.TooSlowError) as exc:
-            log.debug("no TLS with %s: %s", peer, exc)
-            return  # start_tls has closed the socket
-    await Connection(gateway, stream, peer).serve()
-
-
-def _turn_away(stream: SocketStream, *, encrypted: bool) -> None:
+async def _serve(
+    gateway: Gateway, sock: socket.socket, peer: str, tls: ssl.SSLContext | None, farewells: trio.Semaphore
+) -> None:
+    stream: ByteStream = SocketStream(sock)
     try:
-        if not encrypted:
-            stream.send_now(_FULL)
-    except StreamBroken:
-        pass
+        no_delay(sock)
+        if gateway.connections >= gateway.config.limits.connections:
+            await _turn_away(gateway, stream, peer, farewells, encrypted=tls is not None)
+            return
+        if tls is not None:
+            stream = await _start_tls(gateway, stream, tls)
+        await Connection(gateway, stream, peer).serve()
+    except (OSError, StreamBroken, trio.TooSlowError) as exc:
+        log.debug("no connection with %s: %s", peer, exc)  # a failed handshake, or gone before it began
+    except Exception:
+        log.exception("bug in a connection with %s", peer)
     finally:
         stream.close()
+
+
+async def _start_tls(gateway: Gateway, stream: ByteStream, tls: ssl.SSLContext) -> ByteStream:
+    gateway.connections += 1  # whoever does not get done with the handshake is connected all the same
+    try:
+        with trio.fail_after(gateway.config.timeouts.header or float("inf")):
+            return await start_tls(stream, tls, server_side=True)
+    finally:
+        gateway.connections -= 1
+        gateway.note_change()
+
+
+async def _turn_away(
+    gateway: Gateway, stream: ByteStream, peer: str, farewells: trio.Semaphore, *, encrypted: bool
+) -> None:
+    try:
+        farewells.acquire_nowait()
+    except trio.WouldBlock:
+        return
+    try:
+        if not encrypted:  # a handshake is too much work for a client that is not served
+            await Connection(gateway, stream, peer).turn_away()
+    finally:
+        farewells.release()

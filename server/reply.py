@@ -51,17 +51,18 @@ class Reply:
     """The response to one request. Exactly one of `send` or `begin`, `write`..., `end` is used.
 
     `common` are headers for any response (request id, CORS); `keep_alive` may be cleared until the head is
-    written; `committed` is whether any byte of it has gone, `ended` whether it is complete. A `muted` one
-    goes on as if nobody had left, and writes nothing.
+    written; `committed` is whether any byte of it has gone, `ended` whether the last of it was handed over. A
+    `muted` one goes on as if nobody had left, and writes nothing. A write that was cancelled can be followed by
+    another: what was left of it goes first.
     """
 
     __slots__ = (
         "_chunked",
-        "_head",
         "_head_only",
+        "_held",
         "_http10",
         "_stream",
-        "_write_timeout",
+        "_waits",
         "bytes_out",
         "committed",
         "common",
@@ -70,15 +71,17 @@ class Reply:
         "keep_alive",
         "muted",
         "status",
+        "write_timeout",
     )
 
     def __init__(self, stream: ByteStream, request: Request | None, write_timeout: float, *, keep_alive: bool) -> None:
         self._stream = stream
-        self._write_timeout = write_timeout or float("inf")
+        self.write_timeout = write_timeout or float("inf")
         self._http10 = request is not None and request.http10
         self._head_only = request is not None and request.method == "HEAD"
         self._chunked = False
-        self._head = b""
+        self._held = b""  # to go out before anything else: the head, or the rest of a write that was cancelled
+        self._waits = False
         self.keep_alive = keep_alive
         self.common: Headers = []
         self.committed = False
@@ -104,15 +107,14 @@ class Reply:
         else:
             self._chunked = True
             headers = [*headers, ("transfer-encoding", "chunked")]
-        self._head = head.encode_response(status, [*self._preamble(), *headers])
+        self._held = head.encode_response(status, [*self._preamble(), *headers])
 
     async def write(self, data: bytes) -> None:
         """Send `data` (not empty) now, as one transfer chunk. Raises StreamBroken or ClientStalled."""
         if self._chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
-        if not self.committed:
-            self.committed = True
-            data, self._head = self._head + data, b""
+        if self._held:
+            data = self._with_held(data)
         if self.muted:
             return
         self.bytes_out += len(data)
@@ -120,16 +122,37 @@ class Reply:
         if sent < len(data):
             await self._wait_for_client(memoryview(data)[sent:])
 
+    def remark(self, data: bytes) -> None:
+        """Send `data` as a chunk of its own, if the client is taking bytes just now. Never waits.
+
+        Where bytes are still on their way to the client there is no silence to be filled, and `data` is dropped.
+        Raises StreamBroken.
+        """
+        if self.ended or self._waits:
+            return
+        if self.committed and self._held:
+            data, self._held = self._held, b""  # the rest of an earlier one is sign enough
+        else:
+            data = self._with_held(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        if not self.muted:
+            sent = self._stream.send_now(data)
+            self.bytes_out += sent
+            self._held = data[sent:]
+
     async def end(self, data: bytes = b"") -> None:
         """Complete the body, `data` being the last of it, in one write with the terminator."""
         self.ended = True
         if self._chunked:
             data = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + LAST
-        if not self.committed:
-            self.committed = True
-            data, self._head = self._head + data, b""
+        if self._held:
+            data = self._with_held(data)
         if data:
             await self._push(data)
+
+    def _with_held(self, data: bytes) -> bytes:
+        self.committed = True
+        data, self._held = self._held + data, b""
+        return data
 
     def _preamble(self) -> Headers:
         fields = [("date", _date()), *self.common]
@@ -150,8 +173,17 @@ class Reply:
     async def _wait_for_client(self, rest: memoryview) -> None:
         if self.deadline is not None:
             self.deadline.suspend()  # while the client is slow, the upstream owes us nothing
-        while rest:
-            with trio.move_on_after(self._write_timeout):
-                rest = rest[await self._stream.send_some(rest) :]
-                continue
-            raise ClientStalled
+        self._waits = True
+        try:
+            while rest:
+                with trio.move_on_after(self.write_timeout):
+                    rest = rest[await self._stream.send_some(rest) :]
+                    continue
+                self.keep_alive = False  # the client can no longer tell where a next response would begin
+                raise ClientStalled
+        except trio.Cancelled:
+            self._held = bytes(rest)
+            self.bytes_out -= len(rest)
+            raise
+        finally:
+            self._waits = False

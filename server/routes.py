@@ -62,11 +62,15 @@ async def dispatch(gateway: Gateway, request: Request, reply: Reply, intake: Int
     refused = gateway.access.refuse_foreign(request.header("host"), request.header("origin"))
     if refused is not None:
         raise refusal.forbidden(refused)
+    # RFC 9110, section 10.1.1: 417 for an expectation that cannot be met; only one is defined.
+    if (expected := request.header("expect")) and not request.http10 and expected.lower() != "100-continue":
+        raise refusal.plain(417, "The only expectation that is met here is 100-continue.")
+    route = _find(request.path)
+    if request.method != "POST" and not intake.discard_body():
+        reply.keep_alive = False  # nobody reads that body, and what is still to come of it is no request
     if request.method == "OPTIONS":
-        route = _find(request.path)
         await cors.preflight(gateway.access, request, reply, route.allowed if route else cors.METHODS)
         return
-    route = _find(request.path)
     if route is None:
         raise refusal.not_found(request.method, request.path)
     handler = route.methods.get("GET" if request.method == "HEAD" else request.method)
@@ -91,18 +95,27 @@ async def _json(visit: Visit, status: int, value: object) -> None:
 async def chat_completions(visit: Visit) -> None:
     """POST /v1/chat/completions."""
     gateway = visit.gateway
+    _refuse_if_draining(gateway)
+    if gateway.admitted >= gateway.config.limits.requests:
+        raise refusal.busy("The gateway is at its limit of requests in flight.")
+    gateway.admitted += 1  # from here on: a body that is being read takes its place too
+    try:
+        call = await make_call(gateway, visit.request, await _read_body(visit), visit.key)
+        _refuse_if_draining(gateway)  # it may have begun while the body came
+        await Exchange(gateway, call, visit.reply, visit.intake).run()
+    finally:
+        gateway.admitted -= 1
+
+
+async def _read_body(visit: Visit) -> bytes:
+    request, limit = visit.request, visit.gateway.config.limits.body_bytes
+    content.check_type(request.header("content-type"))
+    return await content.decode(await visit.intake.read_body(), request.header("content-encoding"), limit)
+
+
+def _refuse_if_draining(gateway: Gateway) -> None:
     if gateway.draining:
         raise refusal.busy("The gateway is shutting down.")
-    limit = gateway.config.limits.requests
-    if limit and gateway.ledger.in_flight >= limit:
-        raise refusal.busy("The gateway is at its limit of requests in flight.")
-    request, intake = visit.request, visit.intake
-    content.check_type(request.header("content-type"))
-    body = await content.decode(
-        await intake.read_body(), request.header("content-encoding"), gateway.config.limits.body_bytes
-    )
-    call = await make_call(gateway, request, body, visit.key)
-    await Exchange(gateway, call, visit.reply, intake).run()
 
 
 async def models(visit: Visit) -> None:

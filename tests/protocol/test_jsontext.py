@@ -51,7 +51,7 @@ def test_depth_counts_brackets_outside_of_strings_only():
         ("\u2028\u2029\x85", '"\\u2028\\u2029\\u0085"'),
         ("\ud83d\ude00", '"😀"'),
         ("a\ud83d", '"a\ufffd"'),
-        ({"a": [float("inf"), float("nan"), 1.5]}, '{"a":[null,null,1.5]}'),
+        ({"a": [float("inf"), float("nan"), 1.5, "x"]}, '{"a":[null,null,1.5,"x"]}'),
         (12345678901234567890123, "12345678901234567890123"),
     ],
 )
