@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help serve test test-models test-node node-clients lint wheel bench docs clean
+.PHONY: help serve test test-models lint wheel bench bench-check docs clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -12,29 +12,29 @@ help:  ## What there is to make
 serve: $(VENV)/.server  ## Install, and serve on 127.0.0.1:8777 (ARGS="--port 9000" for options)
 	@$(BIN)/penstock serve $(ARGS)
 
-test: $(VENV)/.test  ## The whole suite but for the two below
+test: $(VENV)/.test $(VENV)/.node  ## The whole suite, but for the two below
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-models: $(VENV)/.models  ## Through llama.cpp's own server, from a wheel
+test-models: $(VENV)/.models  ## Streams from llama.cpp's own server, which comes in a wheel
 	@$(BIN)/python -m pytest -m models $(ARGS)
 
-test-node: node-clients  ## With OpenAI's SDK for Node
-	@$(BIN)/python -m pytest -m node $(ARGS)
-
-node-clients: $(VENV)/.node  ## Install the npm packages that test-node uses
 lint: $(VENV)/.lint  ## Style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-wheel: $(VENV)/.test  ## Build sdist and wheel, and try the wheel in a fresh environment
+wheel: $(VENV)/.test  ## Build sdist and wheel, and try the wheels in fresh environments
 	@$(BIN)/python -m pytest -m wheel $(ARGS)
 
 bench: $(VENV)/.bench  ## One table: penstock beside its rivals and the floor (ARGS="--quick")
 	@$(BIN)/python bench/run.py $(ARGS)
 
-docs: $(VENV)/.test  ## Check that the documentation says what the code does
-	@$(BIN)/python -m pytest tests/test_docs.py $(ARGS)
+bench-check: $(VENV)/.bench  ## Does the benchmark notice spoilt answers?
+	@$(BIN)/python bench/check.py
+
+docs: $(VENV)/.test  ## Refresh the table of cases, and check that the pages say what the code does
+	@$(BIN)/python docs/cases.py
+	@$(BIN)/python -m pytest -k "docs or cases or configuration_page or limits_page" $(ARGS)
 
 clean:  ## Remove what was built
 	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
@@ -49,6 +49,12 @@ $(VENV)/.server: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/.test: $(VENV)/.server
 	$(PIP) install --group test
+	@touch $@
+
+# OpenAI's SDK for Node; where there is no Node, a wheel brings it.
+$(VENV)/.node: $(VENV)/.test tests/clients/node/package.json
+	command -v node npm >/dev/null || $(PIP) install --group clients
+	$(BIN)/python tests/clients/nodes.py
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.test

@@ -143,7 +143,8 @@ class Whole(Pipeline):
         return super().ending if self._closed or self.failed is not None else None
 
     def _make(self, framing: str) -> Pipe:
-        if framing == "json":
+        # Where streams are SSE, one line of JSON is a document that ends in a line end, and no stream of one line.
+        if framing == "json" or (framing == "ndjson" and self._source.framing == "sse"):
             return _Document(self._read, self._limit)
         decoder = self._source.decoder(framing, **self._identity, **self._limits)
         decoder.stats = self.stats

@@ -7,7 +7,9 @@ it came; a target gets it with its own model id spliced in.
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -16,6 +18,7 @@ import trio
 from ..protocol import members
 from ..protocol.chat import Failed
 from ..protocol.dialects import DIALECTS
+from ..protocol.dialects.responses_request import to_chat
 from ..protocol.errors import RemoteProtocolError
 from ..protocol.members import Members
 from ..protocol.relay import Relay, Whole
@@ -56,7 +59,7 @@ class Call(NamedTuple):
     created: int
     limits: Limits
     timeouts: TimeoutSettings
-    forward: list[tuple[str, str]]
+    forward: Collection[tuple[str, str]]
 
     @property
     def stream_type(self) -> str:
@@ -85,6 +88,10 @@ class Call(NamedTuple):
         return target.provider.chat_request(
             self.body, target.model, stream=self.stream, request_id=self.request_id, headers=self.forward
         )
+
+    def without_body(self) -> Call:
+        """The call when nothing can be asked again: thousands of open streams need not hold their prompts."""
+        return self._replace(body=_NO_BODY, forward=())
 
     def relay(self, source: str, content_type: str | None) -> Relay | Whole:
         """The machine that turns an answer in `source`'s dialect into what this client asked for."""
@@ -134,7 +141,7 @@ async def make_call(gateway: Gateway, request: Request, raw: bytes, key: Key | N
         created=int(time.time()),
         limits=limits,
         timeouts=said,
-        forward=list(request.headers.items()),
+        forward=request.headers.items(),
     )
 
 
@@ -154,7 +161,16 @@ async def _read_members(body: bytes, max_depth: int) -> Members:
 
 
 def _with_messages(body: Members) -> Members:
-    """The body, which must have messages: an array with at least one element."""
+    """The body, which must have messages: an array with at least one element.
+
+    Some clients post the form of the Responses API here and expect a chat's answer: they get it.
+    """
+    if "messages" not in body and "input" in body:
+        try:
+            chat = to_chat({name: body.value(name) for name in body.names()})
+        except RemoteProtocolError as exc:
+            raise refusal.bad_request(str(exc), exc.kind) from exc
+        body = members.split(json.dumps(chat, ensure_ascii=False).encode("utf-8", "replace"))
     if "messages" not in body:
         raise refusal.bad_request("Missing required parameter: 'messages'.", "missing_required_parameter", "messages")
     raw = body.raw("messages").strip()
@@ -208,5 +224,6 @@ def _timeouts(header: str | None) -> TimeoutSettings:
     return msgspec.convert(said, TimeoutSettings)
 
 
+_NO_BODY = Members(b"", [])
 _NOTHING_SAID = TimeoutSettings()
 _PHASES = TimeoutSettings.__struct_fields__

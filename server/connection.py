@@ -33,6 +33,8 @@ LINGER_BYTES = 64 << 20
 class Connection:
     """Serves one connected client until either side has had enough. `peer` is the client's address."""
 
+    __slots__ = ("_gateway", "_intake", "_stream")
+
     def __init__(self, gateway: Gateway, stream: ByteStream, peer: str) -> None:
         self._gateway = gateway
         self._stream = stream

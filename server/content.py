@@ -19,7 +19,7 @@ __all__ = ["check_type", "decode"]
 SLICE = 65536
 
 ZSTD_WINDOW = 1 << 23
-"""Memory that a few bytes of zstd can ask for. RFC 8878, section 3.1.1.1.2 recommends 8 MiB; all levels up to 19 fit."""
+"""Memory that a few bytes of zstd can ask for. RFC 8878, 3.1.1.1.2 recommends 8 MiB; levels up to 19 fit."""
 
 _BROKEN = "The body does not unpack as its Content-Encoding says."
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from ..protocol.chat import Ending, Failed
+from ..protocol.errors import RemoteProtocolError
 from ..protocol.relay import Relay, Whole
 from ..providers.deadline import Deadline
 from ..providers.stream import StreamBroken
@@ -52,6 +53,22 @@ class Outcome(NamedTuple):
 class Exchange:
     """Serves one `call` on one `reply`; `intake` tells when the client leaves."""
 
+    __slots__ = (
+        "_call",
+        "_deadline",
+        "_gateway",
+        "_intake",
+        "_interrupted",
+        "_kept",
+        "_lock",
+        "_record",
+        "_relay",
+        "_reply",
+        "_target",
+        "_until",
+        "_wrote_at",
+    )
+
     def __init__(self, gateway: Gateway, call: Call, reply: Reply, intake: Intake) -> None:
         self._gateway = gateway
         self._call = call
@@ -80,6 +97,7 @@ class Exchange:
             ending = await (self._serve_and_keep_alive() if self._call.keeps_alive else self._serve())
         finally:
             record.status, record.bytes_out = self._reply.status, self._reply.bytes_out
+            record.usage = self._relay.usage if self._relay is not None else None
             # Without an ending it is a cancellation from outside, or a bug on its way up.
             gateway.ledger.close(record, ending or Ending("shut_down" if gateway.draining else "failed"))
             gateway.exchanges.discard(self)
@@ -137,6 +155,7 @@ class Exchange:
         """The status line is decided with the next write. Nothing can be tried again after that."""
         if not self._reply.committed:
             self._reply.begin(200, self._stream_headers())
+            self._call = self._call.without_body()
 
     def _stream_headers(self) -> list[tuple[str, str]]:
         return [
@@ -173,6 +192,10 @@ class Exchange:
 
     async def _attempt(self, target: Target) -> Outcome:
         call, provider = self._call, target.provider
+        try:
+            request = call.upstream_request(target)
+        except RemoteProtocolError as exc:  # it cannot be said in this upstream's dialect; in another's it may
+            return Outcome(Ending("failed"), refusal.from_protocol(exc).failed, again=True)
         attempt = Attempt(provider.name, target.model)
         self._record.attempts.append(attempt)
         if not provider.slots.try_acquire():
@@ -190,9 +213,12 @@ class Exchange:
             if self._interrupted is not None:
                 deadline.scope.cancel()
             with deadline.scope:
-                response = await provider.transport.send(call.upstream_request(target), deadline)
+                response = await provider.transport.send(request, deadline)
+                del call, request  # an open stream need not hold what was asked
                 outcome = await self._answer(provider.dialect, response, deadline)
             if deadline.scope.cancelled_caught:
+                if response is not None:
+                    response.close()  # now: what is left to say to the client may take its time
                 outcome = await self._expired(target, deadline)
         except UpstreamError as exc:
             outcome = await self._broken(exc, response)
@@ -202,25 +228,24 @@ class Exchange:
             provider.slots.release()
             self._reply.deadline = None
             alarm.clear()
-            if self._relay is not None:
-                self._record.usage = self._relay.usage
         if outcome.ending.kind not in _NOBODYS_FAILURE and not self._reply.muted:
             attempt.failure = str(outcome.ending)
         return outcome
 
     async def _answer(self, source: str, response: UpstreamResponse, deadline: Deadline) -> Outcome:
         """Pass the upstream's answer on; what is returned has reached the client unless it is `failed`."""
-        call, reply, redactor = self._call, self._reply, self._gateway.redactor
+        reply, redactor = self._reply, self._gateway.redactor
         self._kept = upstream_answer.kept_headers(response)
         if response.status != 200:
             failed = redactor.failed(await upstream_answer.read_error(response))
             return Outcome(Ending("failed"), failed, again=_worth_another_try(failed))
-        relay = self._relay = call.relay(source, response.header("content-type"))
-        last = await (self._stream(response, relay, deadline) if call.stream else self._whole(response, relay))
+        relay = self._relay = self._call.relay(source, response.header("content-type"))
+        stream = self._call.stream
+        last = await (self._stream(response, relay, deadline) if stream else self._whole(response, relay))
         ending = relay.ending or Ending("failed")
         if relay.failed is not None and not relay.started:
             return Outcome(ending, redactor.failed(relay.failed), again=_worth_another_try(relay.failed))
-        if call.stream:
+        if stream:
             await self._end_stream(last)
         else:
             headers = [("content-type", "application/json"), *self._answer_headers()]
@@ -230,7 +255,11 @@ class Exchange:
 
     async def _stream(self, response: UpstreamResponse, relay: Relay | Whole, deadline: Deadline) -> bytes:
         """The hot path: returns when the stream is over, with the bytes that are to end it."""
-        receive, feed, write = response.receive, relay.feed, self._write if self._call.keeps_alive else self._reply.write
+        receive, feed, write = (
+            response.receive,
+            relay.feed,
+            self._write if self._call.keeps_alive else self._reply.write,
+        )
         alive = 0
         while True:
             piece = await receive()

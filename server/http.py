@@ -63,7 +63,7 @@ class Request:
 
     @property
     def client_id(self) -> str:
-        """What the client calls this request (`X-Client-Request-Id`); "" for nothing, and for what no log line bears."""
+        """What the client calls this request (`X-Client-Request-Id`); "" if that is nothing for a log line."""
         said = self.headers.get("x-client-request-id", "")
         return said if len(said) <= MAX_CLIENT_ID and said.isascii() and said.isprintable() else ""
 

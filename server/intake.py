@@ -89,6 +89,7 @@ class Intake:
                 if not data:
                     return self._gateway.config.server.half_closed == "leave"
                 self._early += data
+                del data  # the next wait may be a long one
                 self._news.unpark_all()
         except StreamBroken:
             return True

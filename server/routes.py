@@ -102,7 +102,9 @@ async def chat_completions(visit: Visit) -> None:
     try:
         call = await make_call(gateway, visit.request, await _read_body(visit), visit.key)
         _refuse_if_draining(gateway)  # it may have begun while the body came
-        await Exchange(gateway, call, visit.reply, visit.intake).run()
+        exchange = Exchange(gateway, call, visit.reply, visit.intake)
+        del call  # the exchange lets go of it when nothing can be asked again
+        await exchange.run()
     finally:
         gateway.admitted -= 1
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import h11
 import trio
+import trio.testing
 
 from penstock.protocol import sse
 from penstock.providers.direct import DirectTransport
@@ -33,9 +34,17 @@ from penstock.server.config import load
 from penstock.server.connection import Connection
 from scripted import Upstream
 
-__all__ = ["Answer", "Client", "Rig"]
+__all__ = ["Answer", "Client", "Rig", "settled"]
 
 Connect = Callable[[], Awaitable[ByteStream]]
+
+
+async def settled() -> None:
+    """Wait until nothing goes on by itself any more: clock apart, every task waits for somebody else.
+
+    The scripts of upstreams wait for idleness too, after each piece; a longer cushion comes after them.
+    """
+    await trio.testing.wait_all_tasks_blocked(cushion=0.0001)
 
 
 class Answer:

@@ -30,8 +30,11 @@ class EncoderType(Protocol):
 
 
 class Dialect(NamedTuple):
-    """One dialect. `passage` and `mend_response` pass its own bytes on, mending only what must be."""
+    """One dialect. `framing` is that of its streams, as `detect` names it; `passage` and `mend_response` pass its
+    own bytes on, mending only what must be.
+    """
 
+    framing: str
     decoder: Callable[..., Source[Event]]
     encoder: Any
     decode_request: Callable[[bytes], Request]
@@ -45,6 +48,7 @@ class Dialect(NamedTuple):
 
 DIALECTS: Mapping[str, Dialect] = {
     "openai": Dialect(
+        "sse",
         openai.StreamDecoder,
         openai.StreamEncoder,
         openai.decode_request,
@@ -56,6 +60,7 @@ DIALECTS: Mapping[str, Dialect] = {
         openai.mend_response,
     ),
     "ollama": Dialect(
+        "ndjson",
         ollama.StreamDecoder,
         ollama.StreamEncoder,
         ollama.decode_request,

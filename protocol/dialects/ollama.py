@@ -230,8 +230,11 @@ class StreamEncoder:
         return _last_line(self._model, self.created_at, message, self._reason, self._usage, self.durations)
 
 
+_YEAR_9999 = 253_402_300_799  # the last second that has a date
+
+
 def _rfc3339(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(min(max(seconds, 0), _YEAR_9999), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _last_line(

@@ -71,7 +71,8 @@ def _encode_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     encoded = []
     for message in messages:
         for call in message.get("tool_calls") or ():
-            names[call.get("id")] = (call.get("function") or {}).get("name") or ""
+            if call.get("id"):
+                names[call["id"]] = (call.get("function") or {}).get("name") or ""
         encoded.append(_encode_message(message, names))
     return encoded
 

@@ -93,6 +93,11 @@ class Normaliser:
         self._usage_chunk: Chunk = {}
         self._choices: dict[int, _Choice] = {}
 
+    @property
+    def waits(self) -> bool:
+        """Whether half of a character is held back, so that even an ordinary text would not go out as it is."""
+        return any(state.halves for state in self._choices.values())
+
     # -- one chunk --------------------------------------------------------------------------------------
 
     def take(self, chunk: Chunk) -> list[Chunk]:
@@ -171,7 +176,7 @@ class Normaliser:
             state = self._open(index, out)
         self.life.content(index)
         delta = _delta(choice)
-        if not first and "delta" in choice and choice.get("finish_reason", "") is None and state.is_ordinary(delta):
+        if not first and "delta" in choice and choice.get("finish_reason") is None and state.is_ordinary(delta):
             return [choice]  # nearly always, and what all of the rest would come to
         mended = self._delta(state, delta, first, out, index)
         reason = choice.get("finish_reason")
@@ -251,17 +256,18 @@ class Normaliser:
         if len(state.calls) != known or state.calls.unbegun:
             self.version += 1
 
-    def _rejoin(self, state: _Choice, holder: Chunk, field: str, key: str | int = "") -> None:
+    def _rejoin(self, state: _Choice, holder: Chunk, field: str, key: str | int | None = None) -> None:
         """Put the halves of a surrogate pair together that two deltas cut apart; a last high half is held back."""
         text = holder[field]
-        half = state.halves.pop(key or field, "") if state.halves and text else ""
+        key = field if key is None else key
+        half = state.halves.pop(key, "") if state.halves and text else ""
         if half:
             self.version += 1
             text = half + text
         if jsontext.has_surrogate(text):
             if "\ud800" <= text[-1] <= "\udbff":
                 self.version += 1
-                state.halves[key or field] = text[-1]
+                state.halves[key] = text[-1]
                 text = text[:-1]
             text = jsontext.scrub(text)
         holder[field] = text
@@ -372,6 +378,9 @@ def mend_texts(delta: Chunk) -> None:
         if not delta.get("reasoning_content"):
             delta["reasoning_content"] = other
         del delta["reasoning"]
+    for field in ("reasoning_content", "refusal"):
+        if field in delta and not isinstance(delta[field], str):
+            delta[field] = None
     content = delta.get("content")
     if isinstance(content, dict):
         content = [content]

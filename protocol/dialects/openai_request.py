@@ -44,6 +44,7 @@ def decode_request(body: bytes) -> Request:
         raise invalid("'model' must be a non-empty string", "missing_required_parameter")
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise invalid("'messages' must be a list of objects", "missing_required_parameter")
+    _check(fields)
     stream_options = fields.get("stream_options")
     reasoning = fields.get("reasoning")
     effort = fields.get("reasoning_effort") or (reasoning.get("effort") if isinstance(reasoning, dict) else None)
@@ -60,6 +61,34 @@ def decode_request(body: bytes) -> Request:
         options={key: fields[key] for key in OPTIONS if key in fields},
         extra={key: item for key, item in fields.items() if key not in _NEUTRAL and key not in OPTIONS},
     )
+
+
+def _check(fields: dict[str, Any]) -> None:
+    """That what is read on the way to another dialect has OpenAI's form; all else is the upstream's to judge."""
+    reasoning, form = fields.get("reasoning"), fields.get("response_format")
+    effort = reasoning.get("effort") if isinstance(reasoning, dict) else None
+    schema = form.get("json_schema") if isinstance(form, dict) else None
+    for name, value, kind in (
+        ("tools", fields.get("tools"), list),
+        ("response_format", form, dict),
+        ("response_format.json_schema", schema, dict),
+        ("reasoning_effort", fields.get("reasoning_effort"), str),
+        ("reasoning.effort", effort, str),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise invalid(f"'{name}' must be {_KINDS[kind]}")
+    for message in fields["messages"]:
+        calls = message.get("tool_calls") or []
+        if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+            raise invalid("'tool_calls' of a message must be a list of objects")
+        if not all(isinstance(call.get("function") or {}, dict) for call in calls):
+            raise invalid("'function' of a tool call must be an object")
+        ids = [message.get("tool_call_id"), *(call.get("id") for call in calls)]
+        if not all(given is None or isinstance(given, (str, int)) for given in ids):
+            raise invalid("the id of a tool call must be a string")
+
+
+_KINDS: dict[type, str] = {list: "a list", dict: "an object", str: "a string"}
 
 
 def encode_request(request: Request) -> bytes:

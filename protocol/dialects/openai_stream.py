@@ -164,7 +164,7 @@ class Passage(_Chunks[bytes]):
         results = self._block(block)
         if self._normaliser.version != before:
             self._look.forget()
-        elif results and not self.life.ended:
+        elif results and not self.life.ended and not self._normaliser.waits:
             self._look.learn(block)
         return results
 
@@ -286,9 +286,8 @@ class StreamEncoder:
             case Failed():
                 self._ended = True
                 return encode_failure(event)
-            case End():
-                self._ended = True
-                return self._last_usage() + DONE
+        self._ended = True  # it is `End`
+        return self._last_usage() + DONE
 
     def _delta(self, choice: int, delta: bytes, reason: bytes = b"null") -> bytes:
         head = self._head or self._make_head()

@@ -59,7 +59,9 @@ class Calls:
         if new:
             mended["id"] = given_id or self._synthesise(call.index)
             mended["type"] = entry.get("type") or "function"
-        if isinstance(entry.get("custom"), dict):  # a custom tool has `custom: {name, input}` in place of `function`
+        custom = entry.get("custom")
+        if isinstance(custom, dict):  # a custom tool has `custom: {name, input}` in place of `function`
+            mended["custom"] = {k: _as_text(v) if k in ("name", "input") else v for k, v in custom.items()}
             call.begun = True
         else:
             mended["function"] = self._function(call, function, new)
@@ -80,12 +82,11 @@ class Calls:
         "a new non-empty `id` (or a new `name` with no id) opens a new call even at the same or missing index"
         """
         known = isinstance(index, int)
-        if known:
-            call = self._by_index.get(index)
-        elif call_id:
+        call = self._by_index.get(index) if known else None
+        if call is None and not call_id and not name:
+            call = self._calls[-1] if self._calls else None  # a fragment opens nothing
+        elif not known and call_id:
             call = next((call for call in self._calls if call.id == call_id), None)
-        else:
-            call = self._calls[-1] if self._calls and not name else None
         if call is not None and call_id and call.id != call_id:
             if call.id or call.begun or (name and call.name):
                 call = None
@@ -102,7 +103,7 @@ class Calls:
         return call, new
 
     def _synthesise(self, index: int) -> str:
-        return "call_" + hashlib.sha256(f"{self._seed}/{index}".encode()).hexdigest()[:24]
+        return "call_" + hashlib.sha256(f"{self._seed}/{index}".encode("utf-8", "replace")).hexdigest()[:24]
 
 
 def _as_text(arguments: Any) -> str:

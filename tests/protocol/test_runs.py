@@ -1,8 +1,8 @@
 """`runs`: three framings, one form."""
 
-import feeding
 import pytest
 
+import feeding
 from penstock.protocol.runs import runs
 
 

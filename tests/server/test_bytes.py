@@ -414,7 +414,7 @@ async def test_c44_what_never_ends_stops_at_the_limit(nursery, autojump_clock, b
 async def test_c44_a_whole_answer_that_never_ends_stops_at_the_limit(nursery, autojump_clock):
     typed = head(200, ("Content-Type", "application/json"), ("Transfer-Encoding", "chunked"))
     up = Upstream(nursery, [typed, chunked(b'{"choices":['), pouring(b"1,")])
-    answer = await Rig(nursery, up, "[limits]\nmessage_bytes = 200000\n").ask()
+    answer = await Rig(nursery, up, "[limits]\nframe_bytes = 100000\nmessage_bytes = 200000\n").ask()
     assert answer.status == 502
     assert "200000 bytes" in answer.error["message"]
     await up.all_closed()

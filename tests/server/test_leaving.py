@@ -8,12 +8,11 @@ import logging
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
 
 import answers
 from answers import DONE, LAST, STREAM, chunked, finish, role, sse, text, usage
 from penstock.providers.transport import UpstreamError
-from rig import Rig
+from rig import Rig, settled
 from scripted import CLOSE, EXPECT_CLOSE, RESET, Upstream, forever
 
 BEGUN = chunked(sse(role(), text("Hel")))
@@ -51,13 +50,13 @@ async def left_at_once(nursery, script, leave, **body):
     client = rig.connect()
     await client.chat(model="safe/tiny", **body)
     asked = await upstream.request()
-    await wait_all_tasks_blocked()
+    await settled()
     assert upstream.open == rig.gateway.ledger.in_flight == 1
     left = trio.current_time()
     await gone(client, leave)
     await asked.closed.wait()
     assert asked.closed_at == left
-    await wait_all_tasks_blocked()
+    await settled()
     assert trio.current_time() == left
     assert other.connections == 0  # C05: nobody is left who would want its answer
     booked_as_gone(rig)
@@ -106,7 +105,7 @@ async def test_c02_c05_leaving_while_the_upstream_is_connected_to(nursery, autoj
     await dialling.wait()
     left = trio.current_time()
     client.leave()
-    await wait_all_tasks_blocked()
+    await settled()
     assert given_up_at == left  # with "drain" too: nothing was asked, so nothing was spent
     assert other.connections == 0
     booked_as_gone(rig)
@@ -119,13 +118,13 @@ async def test_c01_leaving_while_the_gateway_waits_to_write(nursery, autojump_cl
     client = rig.connect(capacity=1000)
     await client.chat(stream=True)
     asked = await upstream.request()
-    await wait_all_tasks_blocked()
+    await settled()
     before, left = asked.sent, trio.current_time()
     getattr(client.stream, leave)()
     await upstream.all_closed()
     assert trio.current_time() == left
     assert asked.sent == before  # C01: no byte is read after that
-    await wait_all_tasks_blocked()
+    await settled()
     assert rig.gateway.ledger.endings == {"client_gone": 1}
     assert not rig.gateway.ledger.failures
 
@@ -143,7 +142,7 @@ async def test_c01_a_hundred_leave_in_the_same_instant(nursery, autojump_clock):
         client.leave()
     await upstream.all_closed()
     assert {asked.closed_at for asked in upstream.requests} == {left}
-    await wait_all_tasks_blocked()
+    await settled()
     assert rig.gateway.ledger.endings == {"client_gone": 100}
 
 
@@ -158,7 +157,7 @@ async def test_c05_a_client_that_leaves_during_the_second_attempt_gets_no_third(
     left = trio.current_time()
     client.leave()
     await asked.closed.wait()
-    await wait_all_tasks_blocked()
+    await settled()
     assert asked.closed_at == left
     assert third.connections == 0
     assert rig.gateway.ledger.endings == {"client_gone": 1}
@@ -174,9 +173,9 @@ async def test_c05_nobody_else_is_asked_when_an_upstream_fails_while_it_is_drain
     await client.chat(model="safe/tiny", stream=True)
     await upstream.request()
     client.leave()
-    await wait_all_tasks_blocked()
+    await settled()
     now.set()
-    await wait_all_tasks_blocked()
+    await settled()
     assert other.connections == 0
     assert rig.gateway.ledger.endings == {"client_gone": 1}
     assert not rig.gateway.ledger.failures
@@ -199,16 +198,16 @@ async def test_c07_a_half_closed_client_is_served_where_that_is_wanted(nursery, 
     await upstream.request()
     if when == "before the first byte":
         client.stream.end_sending()
-        await wait_all_tasks_blocked()
+        await settled()
     go.set()
     if when == "between tokens":
-        await wait_all_tasks_blocked()
+        await settled()
         client.stream.end_sending()
-        await wait_all_tasks_blocked()
+        await settled()
     on.set()
     answer = await client.answer()
     assert (answer.text, answer.events[-1]) == ("Hello", DONE)
-    await wait_all_tasks_blocked()
+    await settled()
     assert rig.gateway.ledger.endings == {"completed": 1}
     assert rig.gateway.connections == 0
 
@@ -220,12 +219,12 @@ async def test_c07_a_half_closed_client_that_vanishes_is_noticed_by_the_next_wri
     await client.chat(stream=True)
     asked = await upstream.request()
     client.stream.end_sending()
-    await wait_all_tasks_blocked()
+    await settled()
     began = trio.current_time()
     client.stream.reset()
     await upstream.all_closed()
     assert asked.closed_at - began == 12
-    await wait_all_tasks_blocked()
+    await settled()
     assert rig.gateway.ledger.endings == {"client_gone": 1}
 
 
@@ -236,12 +235,12 @@ async def test_c07_a_half_closed_client_that_vanishes_is_noticed_by_the_keep_ali
     await client.chat(stream=True)
     asked = await upstream.request()
     client.stream.end_sending()
-    await wait_all_tasks_blocked()
+    await settled()
     began = trio.current_time()
     client.stream.reset()
     await upstream.all_closed()
     assert asked.closed_at - began == 5
-    await wait_all_tasks_blocked()
+    await settled()
     assert rig.gateway.ledger.endings == {"client_gone": 1}
 
 
@@ -253,7 +252,7 @@ async def test_c07_bytes_that_come_early_are_no_leaving(nursery, autojump_clock)
     await client.chat(stream=True)
     await upstream.request()
     await client.raw(b"GET /health HTTP/1.1\r\nhost: 127.0.0.1:8777\r\n\r\n")
-    await wait_all_tasks_blocked()
+    await settled()
     on.set()
     assert (await client.answer()).events[-1] == DONE
     client.expect("GET")
@@ -274,12 +273,12 @@ async def test_c14_drain_reads_on_to_learn_the_usage(nursery, autojump_clock, ca
     client = rig.connect()
     await client.chat(stream=True)
     await upstream.request()
-    await wait_all_tasks_blocked()
+    await settled()
     await gone(client, leave)
-    await wait_all_tasks_blocked()
+    await settled()
     assert rig.gateway.ledger.in_flight == upstream.open == 1
     on.set()
-    await wait_all_tasks_blocked()
+    await settled()
     assert rig.gateway.ledger.endings == {"client_gone": 1}
     assert "tokens=9+2" in caplog.text
     if leave == "end_sending":
@@ -294,12 +293,12 @@ async def test_c14_drain_is_bounded(nursery, autojump_clock, stream):
     client = rig.connect()
     await client.chat(stream=stream)
     asked = await upstream.request()
-    await wait_all_tasks_blocked()
+    await settled()
     left = trio.current_time()
     client.leave()
     await upstream.all_closed()
     assert asked.closed_at - left == 4
-    await wait_all_tasks_blocked()
+    await settled()
     assert rig.gateway.ledger.endings == {"client_gone": 1}
     assert not rig.gateway.ledger.failures  # it was our patience that ended
 
