@@ -2,10 +2,10 @@
 
 Nothing here does I/O, reads a clock or needs anything but the standard library. Framing is in `utf8`,
 `chunked`, `head`, `sse`, `ndjson` and `detect`; each decoder has `feed` and `close`, whose laws are in
-`machine`. The events of a chat stream are in `chat`.
+`machine`. The events of a chat stream are in `chat`; JSON-RPC, its connection and framings in `jsonrpc`.
 """
 
-from . import chat, chunked, detect, head, ndjson, sse, utf8
+from . import chat, chunked, detect, head, jsonrpc, ndjson, sse, utf8
 from .errors import LimitExceeded, LocalProtocolError, ProtocolError, RemoteProtocolError
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "chunked",
     "detect",
     "head",
+    "jsonrpc",
     "ndjson",
     "sse",
     "utf8",

@@ -60,12 +60,10 @@ class Exchange:
         "_intake",
         "_interrupted",
         "_kept",
-        "_lock",
         "_record",
         "_relay",
         "_reply",
         "_target",
-        "_until",
         "_wrote_at",
     )
 
@@ -234,7 +232,7 @@ class Exchange:
 
     async def _answer(self, source: str, response: UpstreamResponse, deadline: Deadline) -> Outcome:
         """Pass the upstream's answer on; what is returned has reached the client unless it is `failed`."""
-        reply, redactor = self._reply, self._gateway.redactor
+        redactor = self._gateway.redactor
         self._kept = upstream_answer.kept_headers(response)
         if response.status != 200:
             failed = redactor.failed(await upstream_answer.read_error(response))
@@ -245,11 +243,7 @@ class Exchange:
         ending = relay.ending or Ending("failed")
         if relay.failed is not None and not relay.started:
             return Outcome(ending, redactor.failed(relay.failed), again=_worth_another_try(relay.failed))
-        if stream:
-            await self._end_stream(last)
-        else:
-            headers = [("content-type", "application/json"), *self._answer_headers()]
-            await reply.send(200, headers, last)
+        await self._end(last)
         response.finish(settle=ending.kind == "completed")
         return Outcome(ending)
 
@@ -307,9 +301,11 @@ class Exchange:
     async def _broken(self, exc: UpstreamError, response: UpstreamResponse | None) -> Outcome:
         """The upstream could not be reached, or its connection broke."""
         relay, provider = self._relay, self._record.attempts[-1].provider
-        if relay is not None and relay.started and self._call.stream:
-            await self._end_stream(relay.close())  # the relay knows whether all had been said
-            return Outcome(relay.ending or Ending("truncated"))
+        if relay is not None and (relay.started or relay.finished):
+            last = relay.close()  # the relay knows whether all had been said
+            if relay.started:
+                await self._end(last)
+                return Outcome(relay.ending or Ending("truncated"))
         kind = "failed" if response is None else "truncated"
         failed = Failed(self._gateway.redactor.text(f"Provider '{provider}': {exc}"), retry=None)
         return Outcome(Ending(kind), failed, again=True)
@@ -325,6 +321,12 @@ class Exchange:
         if self._relay is not None and self._relay.started:
             return self._relay.fail(failed)
         return self._call.error_frame(failed)
+
+    async def _end(self, last: bytes) -> None:
+        if self._call.stream:
+            await self._end_stream(last)
+        else:
+            await self._reply.send(200, [("content-type", "application/json"), *self._answer_headers()], last)
 
     async def _end_stream(self, last: bytes) -> None:
         self._commit()

@@ -99,8 +99,6 @@ class Intake:
         if not self._early and not self._at_end and not self._late:
             await self._news.park()
         data, self._early = self._early, b""
-        if data:
-            self._late = False  # it came at the last moment
         self._room.unpark_all()
         return data
 
@@ -152,7 +150,7 @@ class Intake:
             return None
         self.alarm.set(_after(timeouts.header if fresh else timeouts.keep_alive), self.stop_waiting)
         gateway.idle.add(self)
-        begun = False
+        begun = self._late = False
         try:
             while data := await self._more():
                 if raw := scanner.feed(data):
@@ -237,9 +235,10 @@ class Intake:
     async def _progress(self) -> bytes:
         seconds = self._gateway.config.timeouts.body
         self.alarm.set(_after(seconds), self.stop_waiting)
+        self._late = False
         data = await self._more()
         self.alarm.clear()
-        if self._late:
+        if self._late and not data:
             raise refusal.plain(408, f"No byte of the request's body came for {seconds:g} s.")
         if not data:
             raise StreamBroken("the client left in the middle of a request")

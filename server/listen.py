@@ -41,8 +41,8 @@ def open_sockets(host: str, port: int) -> list[socket.socket]:
     """Listen on every address that `host` stands for. Raises StartError in one plain sentence."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as exc:
-        raise StartError(f"Cannot listen on '{host}': no such address ({exc.strerror or exc}).") from exc
+    except (OSError, UnicodeError) as exc:  # the latter for a name with a label that no name can have
+        raise StartError(f"Cannot listen on '{host}': there is no such address.") from exc
     sockets: list[socket.socket] = []
     for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):
         if sockets and port == 0:  # one free port for all addresses

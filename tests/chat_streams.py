@@ -1,7 +1,7 @@
 """Chat streams as servers send them, and how tests of the dialects read what comes out.
 
 `chunk` and `sse` write upstream bytes; `told` gives an OpenAI stream back as short tuples, after checking the
-rules that hold for every byte of it (wire-contract.md 0.1); `relayed` drives a relay with every cut.
+rules that hold for every byte of it; `relayed` drives a relay with every cut.
 """
 
 from __future__ import annotations

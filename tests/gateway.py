@@ -65,6 +65,10 @@ class Gateway:
         """Ask it to stop, as a supervisor does, and do not wait."""
         self._process.send_signal(signal.SIGTERM)
 
+    def wait(self) -> None:
+        """Wait until the process has ended; TimeoutExpired if it does not within `STOP_SECONDS`."""
+        self._process.wait(STOP_SECONDS)
+
     def __enter__(self) -> Self:
         with tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False) as file:
             file.write(self._toml)

@@ -6,7 +6,7 @@ Nothing here raises for what an upstream sent, and no text of it is lost; secret
 server, which knows them.
 
 The status is the upstream's own where it is an HTTP error status; inside a stream it is read from a numeric
-code, else from the words that vendors use. Type and code fall back to those of wire tables by status.
+code, else from the words that vendors use. Type and code fall back to the usual ones of the status.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Ollama's `/api/chat`: NDJSON streams and whole answers, to and from events.
 
-Facts that shape it (wire-contract.md 4.3): each line is a whole object with `message` and `created_at`; tool
+Facts that shape it: each line is a whole object with `message` and `created_at`; tool
 calls come whole, their arguments as objects; `done_reason` never says `tool_calls`; durations are integer
 nanoseconds. `done` is the end marker, but some servers leave it out where `done_reason` says as much. The
 core has no clock: `created_at` and the durations are given by the caller.

@@ -1,6 +1,6 @@
 """Chat requests in Ollama's dialect (`/api/chat`), to and from the neutral `Request`.
 
-The table is wire-contract.md 4.2. Facts: `content` is a string only and images stand beside it as bare
+Facts: `content` is a string only and images stand beside it as bare
 base64; tool arguments are objects; `stop` is a list; `stream` is on unless it is switched off; sampling
 fields live in `options`. What Ollama has no word for (`tool_choice`, `n`, `logit_bias`,
 `parallel_tool_calls`, remote image URLs) cannot be carried.
@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import jsontext
 from ..chat import Request
-from .openai_normal import texts_of
+from .openai_mend import texts_of
 from .openai_request import invalid
 
 __all__ = ["decode_request", "encode_request"]

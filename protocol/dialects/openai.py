@@ -1,6 +1,6 @@
 """OpenAI's chat dialect, and what a hundred servers make of it. See the modules `openai_*` for how.
 
-What comes in is read leniently and what goes out is canonical, as wire-contract.md sections 1 and 6 have it.
+What comes in is read leniently, what goes out is canonical.
 """
 
 from __future__ import annotations

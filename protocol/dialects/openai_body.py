@@ -1,7 +1,7 @@
 """Whole answers in OpenAI's dialect: read, written, and made canonical where only that is needed.
 
 An answer that any client reads is passed on byte for byte. A missing role, a foreign finish reason, content
-in parts, arguments as an object and their like are mended (wire-contract.md 1.2); all else in it stays. An
+in parts, arguments as an object and their like are mended; all else in it stays. An
 answer without choices, or with an error in it, is a failure whatever its status was.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 from .. import jsontext
 from ..chat import Answer, Choice, Failed, ToolCall, Usage
 from . import failures
-from .openai_normal import Chunk, canonical_usage, finish_reason, mend_texts
+from .openai_mend import Chunk, canonical_usage, finish_reason, mend_texts
 from .openai_stream import encode_usage, usage_of
 from .openai_tools import Calls
 from .source import empty, malformed, truncated
@@ -57,6 +57,7 @@ def _read(
     if not choices:
         return malformed("an answer without choices")
     mended = _mend(value, choices, Answer(id, model, created, [], None))
+    clean = clean and all(type(choice.get("index")) is int for choice in choices)  # True == 1, but no index
     return (text, value) if clean and mended == value else (jsontext.dumps(mended), mended)
 
 

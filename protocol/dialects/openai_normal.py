@@ -1,6 +1,6 @@
 """Makes chunks of an OpenAI-compatible stream canonical: what any server sends, in the form every client reads.
 
-The rules are those of wire-contract.md 1.3 and 6.2, each with the client that breaks without it. `take` gets
+The canonical order: the role once per choice, deltas, one finish per choice, usage, the end. `take` gets
 one chunk and returns the chunks to send, `finish` what was held back for the end. A chunk that needs no
 mending is returned as the very same object, so that a relay can send the bytes that it came in.
 
@@ -15,47 +15,24 @@ from typing import Any
 
 from .. import jsontext
 from ..chat import Lifecycle
+from .openai_mend import (
+    Chunk,
+    canonical_usage,
+    finish_reason,
+    has_usage,
+    mend_texts,
+    numbered,
+    split_choice,
+    usage_in,
+)
 from .openai_tools import Calls
 
-__all__ = ["Chunk", "Normaliser", "canonical_usage", "finish_reason", "mend_texts", "texts_of"]
-
-Chunk = dict[str, Any]
+__all__ = ["Normaliser"]
 
 OBJECT = "chat.completion.chunk"
-# On a chunk these make clients see an error, or something that is not a chunk (wire-contract.md S13).
+# On a chunk these make clients see an error, or something that is not a chunk.
 _FORBIDDEN = frozenset({"error", "type", "event", "selected_model_id"})
 _TEXTS = ("content", "reasoning_content", "refusal")
-
-_REASONS = {
-    "stop": "stop eos eos_token stop_sequence end_turn pause_turn complete finish_reason_unspecified",
-    "length": "length max_tokens model_length model_context_window_exceeded compaction",
-    "tool_calls": "tool_calls tool_use",
-    "function_call": "function_call",
-    "content_filter": "content_filter content_filtered refusal safety recitation blocklist prohibited_content spii"
-    " sensitive guardrail_intervened error_toxic",
-}
-_CANONICAL = {spelling: reason for reason, spellings in _REASONS.items() for spelling in spellings.split()}
-
-
-def finish_reason(said: Any) -> str:
-    """The canonical reason for an upstream's spelling; unknown ones are `stop`."""
-    return _CANONICAL.get(said.lower(), "stop") if isinstance(said, str) else "stop"
-
-
-def texts_of(parts: list[Any]) -> tuple[str, str]:
-    """Text and reasoning in a content list (Mistral: `[{"type": "thinking", "thinking": [...]}, {"type": "text"}]`)."""
-    text, reasoning = "", ""
-    for part in parts:
-        if isinstance(part, str):
-            text += part
-        elif isinstance(part, dict):
-            said = part.get("text")
-            if part.get("type") in ("thinking", "reasoning"):
-                inner = part.get("thinking", said)
-                reasoning += texts_of(inner)[0] if isinstance(inner, list) else str(inner or "")
-            elif isinstance(said, str):
-                text += said
-    return text, reasoning
 
 
 class _Choice:
@@ -103,7 +80,7 @@ class Normaliser:
     def take(self, chunk: Chunk) -> list[Chunk]:
         """The canonical chunks for one upstream chunk; errors have been looked for before."""
         choices = chunk.get("choices")
-        usage = _usage(chunk)
+        usage = usage_in(chunk)
         if usage is not None:
             self._keep_usage(usage)
         if not isinstance(choices, list) or not choices:
@@ -142,13 +119,13 @@ class Normaliser:
             and chunk.get("object") == OBJECT
             and _FORBIDDEN.isdisjoint(chunk)
             and not isinstance(chunk.get("usage"), dict)
-            and not _has_usage(chunk.get("x_groq"))
+            and not has_usage(chunk.get("x_groq"))
         ):
             return chunk
         rest = {k: v for k, v in chunk.items() if k not in identity and k not in _FORBIDDEN}
         if isinstance(rest.get("usage"), dict):
             del rest["usage"]
-        if _has_usage(rest.get("x_groq")):
+        if has_usage(rest.get("x_groq")):
             rest["x_groq"] = {k: v for k, v in rest["x_groq"].items() if k != "usage"}
         return {**identity, **rest}
 
@@ -184,7 +161,7 @@ class Normaliser:
             return out + self._parts(choice, index, mended, delta, reason)
         if not _is_empty(mended):
             tokens = {key: value for key, value in choice.items() if key not in ("message", "text")}
-            out += _split({**tokens, "index": index, "delta": mended, "finish_reason": None})
+            out += split_choice({**tokens, "index": index, "delta": mended, "finish_reason": None})
             choice = {**choice, "logprobs": None} if "logprobs" in choice else choice
         elif first and "role" in mended:
             out.append(_role_choice(index))
@@ -206,13 +183,13 @@ class Normaliser:
     def _parts(self, choice: Chunk, index: int, mended: Chunk, delta: Chunk, reason: Any) -> list[Chunk]:
         """The choice without a finish: itself, or mended, or nothing if nothing is left of it."""
         if mended is delta and choice.get("delta") is delta and choice.get("index") == index and reason is None:
-            return _split(choice)
+            return split_choice(choice)
         if not mended and delta:
             return []
         rest = {key: value for key, value in choice.items() if key not in ("message", "text")}
         if reason == "":
             rest["finish_reason"] = None
-        return _split({**rest, "index": index, "delta": mended})
+        return split_choice({**rest, "index": index, "delta": mended})
 
     def _delta(self, state: _Choice, delta: Chunk, first: bool, out: list[Chunk], index: int) -> Chunk:
         """The delta in canonical form; the very same object if it was. Role chunks that must go before go to `out`."""
@@ -235,8 +212,9 @@ class Normaliser:
         if "tool_calls" in mended:
             self._mend_tools(state, mended)
         if isinstance(mended.get("reasoning_details"), list):
-            mended["reasoning_details"] = _numbered(mended["reasoning_details"])
-        return delta if mended == delta and list(mended) == list(delta) else mended
+            mended["reasoning_details"] = numbered(mended["reasoning_details"])
+        # By repr: True == 1 == 1.0, and the order counts too.
+        return delta if mended == delta and repr(mended) == repr(delta) else mended
 
     def _mend_tools(self, state: _Choice, mended: Chunk) -> None:
         entries = mended["tool_calls"]
@@ -353,70 +331,3 @@ def _role_choice(index: int) -> Chunk:
 
 def _is_empty(delta: Chunk) -> bool:
     return not any(value for key, value in delta.items() if key != "role")
-
-
-def _split(choice: Chunk) -> list[Chunk]:
-    """Reasoning and text in one delta go out one after the other, reasoning first."""
-    delta = choice["delta"]
-    if not (delta.get("reasoning_content") and delta.get("content")):
-        return [choice]
-    before = {key: delta[key] for key in ("role", "reasoning_content", "reasoning_details") if key in delta}
-    after = {key: value for key, value in delta.items() if key not in before}
-    first = {**choice, "delta": before}
-    if "logprobs" in choice:
-        first["logprobs"] = None
-    return [first, {**choice, "delta": after}]
-
-
-def mend_texts(delta: Chunk) -> None:
-    """Reasoning under its usual name, content as a string or null; for deltas and whole messages.
-
-    `reasoning_content` is the name that most clients read; a null one beside a filled `reasoning` hides it.
-    """
-    other = delta.get("reasoning")
-    if isinstance(other, str) and other:
-        if not delta.get("reasoning_content"):
-            delta["reasoning_content"] = other
-        del delta["reasoning"]
-    for field in ("reasoning_content", "refusal"):
-        if field in delta and not isinstance(delta[field], str):
-            delta[field] = None
-    content = delta.get("content")
-    if isinstance(content, dict):
-        content = [content]
-    if isinstance(content, list):
-        delta["content"], reasoning = texts_of(content)
-        if reasoning:
-            delta["reasoning_content"] = (delta.get("reasoning_content") or "") + reasoning
-    elif content is not None and not isinstance(content, str):
-        delta["content"] = jsontext.dumps(content).decode()
-
-
-def _numbered(details: list[Any]) -> list[Any]:
-    """A second list delta without integer `index` makes openai-python raise RuntimeError."""
-    return [
-        {**entry, "index": position} if isinstance(entry, dict) and type(entry.get("index")) is not int else entry
-        for position, entry in enumerate(details)
-    ]
-
-
-def _has_usage(value: Any) -> bool:
-    return isinstance(value, dict) and "usage" in value
-
-
-def _usage(chunk: Chunk) -> dict[str, Any] | None:
-    """The usage that a chunk carries, at the top or where Groq has it."""
-    usage = chunk.get("usage")
-    if not usage and "x_groq" in chunk and isinstance(chunk["x_groq"], dict):
-        usage = chunk["x_groq"].get("usage")
-    return usage if isinstance(usage, dict) and usage else None
-
-
-def canonical_usage(usage: dict[str, Any]) -> dict[str, Any]:
-    """Usage with the three counts that clients require as integers."""
-    counts = {key: _count(usage.get(key)) for key in ("prompt_tokens", "completion_tokens")}
-    return {**usage, **counts, "total_tokens": _count(usage.get("total_tokens")) or sum(counts.values())}
-
-
-def _count(value: Any) -> int:
-    return int(value) if isinstance(value, (int, float)) and 0 < value < 2**63 else 0

@@ -28,7 +28,8 @@ from ..chat import (
 )
 from ..look import Look
 from . import failures
-from .openai_normal import Chunk, Normaliser
+from .openai_mend import Chunk
+from .openai_normal import Normaliser
 from .source import Source
 
 __all__ = ["DONE", "Passage", "StreamDecoder", "StreamEncoder", "encode_failure", "encode_usage", "usage_of"]
@@ -75,7 +76,7 @@ def encode_usage(usage: Usage) -> dict[str, Any]:
 
 
 def encode_failure(failed: Failed) -> bytes:
-    """An error in the middle of a stream: the one form that all clients raise on (wire-contract.md 1.5)."""
+    """An error in the middle of a stream: the one form that all clients raise on."""
     return b"data: " + failures.encode_error(failed)[1] + b"\n\n"
 
 

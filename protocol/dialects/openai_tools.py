@@ -1,6 +1,6 @@
 """Tool calls of one choice: what upstreams send under any index, in the one form that clients put together.
 
-Wire facts (wire-contract.md 1.4, 6.1): servers leave `index` out, send all calls at index 0, start at 1,
+Servers leave `index` out, send all calls at index 0, start at 1,
 repeat id and name in each delta, leave the id out, send arguments as an object. A client that joins deltas
 by index makes one broken call of two, or doubles a name. So: a call is known by its upstream index as long
 as id and name do not say otherwise; it goes out under a dense index, with id, type and name once.
@@ -65,7 +65,7 @@ class Calls:
             call.begun = True
         else:
             mended["function"] = self._function(call, function, new)
-        return entry if mended == entry else mended
+        return entry if mended == entry and type(entry["index"]) is int else mended
 
     def _function(self, call: Call, function: dict[str, Any], new: bool) -> dict[str, Any]:
         mended = {key: value for key, value in function.items() if key not in ("name", "arguments")}
@@ -81,7 +81,7 @@ class Calls:
 
         "a new non-empty `id` (or a new `name` with no id) opens a new call even at the same or missing index"
         """
-        known = isinstance(index, int)
+        known = type(index) is int  # in Python, True is an int, and equal to 1
         call = self._by_index.get(index) if known else None
         if call is None and not call_id and not name:
             call = self._calls[-1] if self._calls else None  # a fragment opens nothing

@@ -92,7 +92,6 @@ STREAMS = {
     ),
     "empty": (b"", [Failed("the upstream sent an empty answer")]),
     "an error": (sse({"error": "boom"}), [Failed("boom", native={"error": "boom"})]),
-    "a text that is no text": (sse(chunk({**ROLE, "refusal": 5})), [START, Refusal("5"), End()]),
 }
 
 

@@ -85,7 +85,7 @@ def test_usage_on_no_chunk_but_the_last_and_logprobs_stay_with_their_tokens():
     assert [entry["choices"][0]["logprobs"] for entry in found] == [None, logprobs, logprobs, None]
 
 
-# -- what is mended: each row of wire-contract.md 1.4 and quirk of 6.1 ------------------------------------
+# -- what is mended: each deviation that breaks some client, each quirk of some server ---------------------
 
 MENDED = {
     "c58 role in every chunk": (
@@ -358,6 +358,10 @@ TOOLS = {
         [chunk({"tool_calls": [call(0, "a", "f", {"x": [1]})]})],
         [begun(0, "a", "f", '{"x":[1]}')],
     ),
+    "an index that is no number": (
+        [chunk({"tool_calls": [call(False, "a", "f", "{}", type="function")]})],
+        [begun(0, "a", "f", "{}")],
+    ),
     "a numeric id": ([chunk({"tool_calls": [call(0, 17, "f", "{}")]})], [begun(0, "17", "f", "{}")]),
     "no arguments at all": (
         [chunk({"tool_calls": [call(0, "a", "f")]}), chunk({"tool_calls": [call(1, "b", "g", "{}")]})],
@@ -389,6 +393,7 @@ def test_c56_tool_calls_are_put_together_by_any_client(name):
             assert delta == wanted
     assert found.told[-2:] == [(0, {}, "tool_calls"), "[DONE]"]
     first = [entry for delta in deltas for entry in delta["tool_calls"] if "id" in entry]
+    assert all(type(entry["index"]) is int for entry in first)
     assert [entry["index"] for entry in first] == list(range(len(first)))
     assert len({entry["id"] for entry in first}) == len(first)
 

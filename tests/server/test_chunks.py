@@ -289,6 +289,66 @@ async def test_c60_reasoning_and_text_of_one_chunk_go_one_after_the_other(nurser
     assert said_of == [{}, {"reasoning_content": "so "}, {"reasoning_content": "hm"}, {"content": "Hi"}, {}]
 
 
+THINKING = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "Hi"}]
+ODD = {
+    "a choice that is a text": text("") | {"choices": ["x"]},
+    "choices that are an object": text("") | {"choices": {"index": 0}},
+    "a delta that is a text": text("") | {"choices": [{"index": 0, "delta": "x"}]},
+    "an index that is a text": text("") | {"choices": [{"index": "0", "delta": {"content": "x"}}]},
+    "content that is a number": delta(content=7),
+    "content in parts": delta(content=THINKING),
+    "reasoning that is a number": delta(reasoning_content=7, content=THINKING),
+    "a refusal that is an object": delta(refusal={"a": 1}),
+    "a role that is a number": delta(role=7, content="x"),
+    "calls that are an object": delta(tool_calls={"index": 0}),
+    "a call that is a text": delta(tool_calls=["f"]),
+    "a call whose function is a text": delta(tool_calls=[{"index": 0, "function": "f"}]),
+    "a call whose name is a list": delta(tool_calls=[{"index": 0, "function": {"name": [], "arguments": None}}]),
+    "arguments that are an object": delta(tool_calls=[{"function": {"name": "f", "arguments": {"x": 1}}}]),
+    "a custom call whose input is an object": delta(
+        tool_calls=[{"index": 0, "id": "c", "type": "custom", "custom": {"name": 7, "input": {"x": 1}}}]
+    ),
+    "details that are numbers": delta(reasoning_details=[7]),
+    "usage that is a text": text("") | {"usage": "x"},
+    "counts that are texts": text("") | {"usage": {"prompt_tokens": "9"}},
+    "an id that is a list": text("") | {"id": [], "created": {}, "model": 7},
+    "a finish reason that is a number": delta(7),
+    "logprobs that are a text": text("") | {"choices": [{"index": 0, "delta": {"content": "x"}, "logprobs": "x"}]},
+}
+
+
+@pytest.mark.parametrize("wants_stream", [True, False])
+@pytest.mark.parametrize("first", [True, False], ids=["first", "in mid-stream"])
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+async def test_c31_odd_chunks_are_mended_or_left_out(nursery, autojump_clock, caplog, odd, first, wants_stream):
+    """They never bring the gateway to a fault of its own, and what goes out has the types that clients rely on."""
+    chunks = [odd, *HI] if first else [*HI, odd]
+    answer = await Rig(nursery, Upstream(nursery, stream(*chunks, finish(), DONE))).ask(stream=wants_stream)
+    assert answer.status == 200
+    assert "bug" not in caplog.text
+    if wants_stream:
+        *found, last = payloads(answer.body)
+        assert last == DONE
+        messages = [choice["delta"] for chunk in found for choice in chunk["choices"]]
+    else:
+        messages = [choice["message"] for choice in answer.json["choices"]]
+    assert "Hi" in "".join(message.get("content") or "" for message in messages)
+    for message in messages:
+        assert all(isinstance(message.get(key) or "", str) for key in ("content", "reasoning_content", "refusal"))
+        for call in message.get("tool_calls", ()):
+            assert all(isinstance(value, str) for value in (call.get("function") or call["custom"]).values())
+
+
+async def test_c59_the_model_is_as_the_upstream_says_it(nursery, autojump_clock):
+    """By whatever name it was asked for, streamed or not."""
+    toml = '[aliases]\nfast = "up/tiny"\n[routes.safe]\nproviders = ["up"]\n'
+    rig = Rig(nursery, Upstream(nursery, *[[reply(completion())], stream(*HI, finish(), DONE)] * 3), toml)
+    for name in ("up/tiny", "fast", "safe/tiny"):
+        assert (await rig.ask(model=name)).json["model"] == "tiny"
+        answer = await rig.ask(model=name, stream=True)
+        assert {chunk["model"] for chunk in payloads(answer.body)[:-1]} == {"tiny"}
+
+
 # -- what is passed on ------------------------------------------------------------------------------------
 
 BIG = 123456789012345678901234567890

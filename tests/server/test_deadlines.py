@@ -254,15 +254,14 @@ async def test_c66_answer_is_for_what_does_not_stream(nursery, autojump_clock):
 
 async def test_c66_the_upstream_is_not_blamed_for_a_slow_reader(nursery, autojump_clock):
     """While the gateway waits for the client, the upstream cannot send: its idle time does not run."""
-    upstream = Upstream(
-        nursery, [STREAM, chunked(sse(role(), text("x" * 3000))), 2.0, FINISHED, chunked(sse(DONE)), LAST]
-    )
-    rig = Rig(nursery, upstream, "[timeouts]\nidle = 5\nwrite = 30\n")
+    script = [STREAM, BEGUN, chunked(sse(text("x" * 3000))), 2.0, FINISHED, chunked(sse(DONE)), LAST]
+    rig = Rig(nursery, Upstream(nursery, script), "[timeouts]\nidle = 5\nwrite = 30\n")
     client = rig.connect(capacity=1000)
     await client.chat(stream=True)
     await trio.sleep(25)
     answer = await client.answer()
     assert answer.events[-1] == DONE
+    await settled()
     assert rig.gateway.ledger.endings == {"completed": 1}
 
 

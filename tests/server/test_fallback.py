@@ -27,9 +27,9 @@ def error(status, *headers, **more):
     return [reply(answers.error(f"it was {status}", **more), status, *headers)]
 
 
-async def ask(rig, *, streams=True, model="safe/tiny", headers={}):
+async def ask(rig, *, streams=True, model="safe/tiny", headers=None):
     client = rig.connect()
-    await client.chat(model=model, stream=streams, headers=headers)
+    await client.chat(model=model, stream=streams, headers=headers or {})
     answer = await client.answer()
     await settled()
     return answer
@@ -245,7 +245,7 @@ async def test_c64_the_gate_adds_no_time(nursery, autojump_clock):
         rig = Rig(nursery, Upstream(nursery, script), ROUTE, other=Upstream(nursery))
         began = trio.current_time()
         answer = await ask(rig, model=model)
-        assert [(at - began, piece) for at, piece in answer.pieces][0] == (7.0, sse(role(), text("Hel")))
+        assert next((at - began, piece) for at, piece in answer.pieces) == (7.0, sse(role(), text("Hel")))
 
 
 # -- limits and keys -------------------------------------------------------------------------------------

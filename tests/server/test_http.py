@@ -168,6 +168,7 @@ async def test_a_connection_ends_when_the_client_wants_it(rig, autojump_clock, f
     answer = await client.answer()
     assert (answer.status, answer.headers["connection"]) == (200, "close")
     await ended(client)
+    assert trio.current_time() == 0
 
 
 async def test_http_1_0_ends_the_connection(rig, autojump_clock):

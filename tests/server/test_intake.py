@@ -1,5 +1,7 @@
 """Reading requests: framing at every cut, what comes early, what is expected, and what is not believed."""
 
+import tracemalloc
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -8,6 +10,8 @@ from answers import DONE, bytewise, chunked, cut, finish, role, sse, stream, tex
 from answers import STREAM as HEAD
 from door import ANSWER, CHAT, PATH, ended, refused, request
 from penstock.protocol.chunked import LAST
+from penstock.providers.memory import memory_pair
+from penstock.server.intake import Intake
 from rig import Rig
 from scripted import EXPECT_CLOSE, Upstream
 
@@ -93,6 +97,49 @@ async def test_a_client_that_leaves_in_the_middle_of_a_request_is_let_go(rig, up
     getattr(client.stream, leave)()
     await wait_all_tasks_blocked()
     assert (rig.gateway.connections, upstream.requests, trio.current_time()) == (0, [], 0)
+
+
+HALF_CLOSED = '[server]\nhalf_closed = "serve"\n'
+
+
+@pytest.mark.parametrize("raw", [SIZED, IN_CHUNKS], ids=["sized", "chunked"])
+async def test_c07_a_client_that_ends_its_side_with_its_request_may_be_served(nursery, autojump_clock, raw):
+    rig = Rig(nursery, Upstream(nursery, always=ANSWER), HALF_CLOSED)
+    for pieces in ([raw], bytewise(raw)):
+        client = rig.connect()
+        for piece in pieces:
+            await client.raw(piece)
+        client.stream.end_sending()
+        client.expect()
+        assert (await client.answer()).status == 200
+        await ended(client)
+
+
+async def test_c07_and_the_clock_of_such_a_connection_goes_on(nursery, autojump_clock):
+    rig = Rig(nursery, Upstream(nursery, [HEAD, EXPECT_CLOSE]), HALF_CLOSED + "[timeouts]\nanswer = 7\n")
+    client = rig.connect()
+    await say(client, SIZED)
+    client.stream.end_sending()
+    refused(await client.answer(), 504, "upstream_timeout", "server_error")
+    assert trio.current_time() == 7
+
+
+async def test_a_body_in_tiny_chunks_takes_no_more_memory_than_its_limit_says(rig, autojump_clock):
+    raw = CHUNKED + chunked(b"ab") * 100_000 + LAST
+    ours, theirs = memory_pair(len(raw))
+    theirs.send_now(raw)
+    intake = Intake(rig.gateway, ours, "")
+    async with trio.open_nursery() as reading:
+        reading.start_soon(intake.pump)
+        await intake.next_request()
+        tracemalloc.start()
+        try:
+            assert await intake.read_body() == b"ab" * 100_000
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        reading.cancel_scope.cancel()
+    assert peak < 3_000_000  # a list of the pieces would take 4.5 MB, and 64 KiB of them are looked at together
 
 
 # -- a body that is not asked for, or not wanted ----------------------------------------------------------
@@ -428,3 +475,19 @@ async def test_a_client_that_pours_is_read_up_to_a_bound(nursery, autojump_clock
         await wait_all_tasks_blocked()
     assert 500_000 <= sent < 600_000
     assert trio.current_time() == 0
+
+
+async def test_a_clock_that_rang_in_the_moment_in_which_all_was_there_is_forgotten(rig, autojump_clock):
+    ours, theirs = memory_pair()
+    intake = Intake(rig.gateway, ours, "")
+    async with trio.open_nursery() as reading:
+        reading.start_soon(intake.pump)
+        await theirs.send_all(SIZED)
+        await intake.next_request()
+        intake.stop_waiting()
+        assert await intake.read_body() == CHAT
+        reading.start_soon(theirs.send_all, READY)
+        asked = await intake.next_request()
+        reading.cancel_scope.cancel()
+    assert asked is not None
+    assert asked.path == "/ready"

@@ -5,14 +5,20 @@ that "at once" is "at the same time" and not "within a bound".
 """
 
 import logging
+import socket
+import struct
 
 import pytest
 import trio
 
 import answers
+import scripted
 from answers import DONE, LAST, STREAM, chunked, finish, role, sse, text, usage
-from penstock.providers.transport import UpstreamError
-from rig import Rig, settled
+from penstock.providers.connect import Connector
+from penstock.providers.stream import SocketStream
+from penstock.providers.transport import Origin, UpstreamError
+from penstock.server.listen import accept_loop, open_sockets
+from rig import Client, Rig, settled
 from scripted import CLOSE, EXPECT_CLOSE, RESET, Upstream, forever
 
 BEGUN = chunked(sse(role(), text("Hel")))
@@ -144,6 +150,31 @@ async def test_c01_a_hundred_leave_in_the_same_instant(nursery, autojump_clock):
     assert {asked.closed_at for asked in upstream.requests} == {left}
     await settled()
     assert rig.gateway.ledger.endings == {"client_gone": 100}
+
+
+@pytest.mark.parametrize("leave", ["FIN", "RST"])
+@pytest.mark.parametrize("script", [[], [STREAM, BEGUN]], ids=["before the first byte", "between tokens"])
+async def test_c01_c02_the_same_over_sockets(nursery, script, leave):
+    upstream = await scripted.listen(nursery, [*script, EXPECT_CLOSE])
+    rig = Rig(nursery, Connector(Origin.parse(upstream.url)))
+    (listener,) = open_sockets("127.0.0.1", 0)
+    with listener:
+        nursery.start_soon(accept_loop, rig.gateway, listener, None, nursery)
+        with socket.create_connection(listener.getsockname()) as sock:
+            client = Client(SocketStream(sock))
+            await client.chat(stream=True)
+            await upstream.request()
+            if script:
+                await client.head()
+                await client.piece()
+            if leave == "RST":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with trio.fail_after(1):  # the field's bound; `make bench` measures how much less it is
+            await upstream.all_closed()
+        while rig.gateway.connections:
+            await trio.lowlevel.checkpoint()
+        assert rig.gateway.ledger.endings == {"client_gone": 1}
+        nursery.cancel_scope.cancel()
 
 
 async def test_c05_a_client_that_leaves_during_the_second_attempt_gets_no_third(nursery, autojump_clock):
