@@ -100,6 +100,18 @@ class Decoder(Machine[list[bytes]]):
         """Whether the body has ended."""
         return self._state == _DONE
 
+    def feed(self, data: Chunk) -> list[bytes]:
+        # One plain chunk and all of it, as tokens come: it leaves nothing to remember.
+        if self._state == _SIZE and not self._text and not self._closed and type(data) is bytes:
+            line = _PLAIN_SIZE.match(data)
+            if line is not None and line.end() <= self._max_line and data.endswith(b"\r\n") and self.fault is None:
+                start, stop = line.end(), len(data) - 2
+                if 0 < stop - start == int(line[1], 16):
+                    self._offset += len(data)
+                    self._edge = self._offset + self._max_line
+                    return [data[start:stop]]
+        return super().feed(data)
+
     def _take(self, chunk: bytes) -> list[bytes]:
         pieces: list[bytes] = []
         at = 0

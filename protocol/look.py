@@ -34,6 +34,11 @@ _NEXT, _SECOND = b"\rb", b"\ra"  # marks for "tail and head were here" and "the 
 _text = re.compile(_TEXT).match
 _one_hole = re.compile(rb"%b(?:\rb%b)*+" % (_TEXT, _TEXT)).fullmatch
 _two_holes = re.compile(rb"%b\ra%b(?:\rb%b\ra%b)*+" % (_TEXT, _TEXT, _TEXT, _TEXT)).fullmatch
+_one_text = re.compile(  # UTF-8 as it is defined, without U+2028, U+2029 and U+0085
+    rb'(?:[\x20!#-\[\]-\x7f]++|\\["\\/bfnrt]|[\xc3-\xdf][\x80-\xbf]|\xc2[\x80-\x84\x86-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]'
+    rb"|\xe2(?!\x80[\xa8\xa9])[\x80-\xbf]{2}|[\xe1\xe3-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
+    rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})*+"
+).fullmatch
 _breaks = re.compile("[\u2028\u2029\x85]").search
 _field = re.compile(rb'"(content|reasoning_content|reasoning|refusal|arguments)": ?"')
 _filler = re.compile(rb'"obfuscation": ?"([A-Za-z0-9]*)"')
@@ -76,6 +81,20 @@ class Look:
     def forget(self) -> None:
         """What was learned does not hold any more."""
         self._templates.clear()
+
+    def passes(self, frame: bytes) -> bool:
+        """Whether `frame` is exactly one ordinary frame that goes out as it came: `glance` for tokens that
+        come one by one, in as few steps as can be. False may also mean that it takes a closer look."""
+        if not self._templates:
+            return False
+        template = self._templates[0]
+        return (
+            template.out is None
+            and not template.middle
+            and frame.startswith(template.head)
+            and frame.endswith(template.tail)
+            and _one_text(frame, len(template.head), len(frame) - len(template.tail)) is not None
+        )
 
     def glance(self, run: bytes) -> bytes | None:
         """What goes out for a run (or one event with its blank line) if all of it is ordinary, else None."""

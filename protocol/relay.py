@@ -31,6 +31,8 @@ class _Translation:
 
     __slots__ = ("_decoder", "_encoder", "life")
 
+    feed_one = None
+
     def __init__(self, decoder: Source[Event], encoder: Encoder) -> None:
         self._decoder = decoder
         self._encoder = encoder

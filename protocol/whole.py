@@ -25,6 +25,8 @@ Encode = Callable[[Answer], bytes]
 class _Document:
     """A JSON body. `read` makes what goes out of it, and the usage, or says why there is nothing."""
 
+    feed_one = None
+
     def __init__(self, read: Callable[[bytes], tuple[bytes, Usage | None] | Failed], limit: int) -> None:
         self._read = read
         self._limit = limit
@@ -72,6 +74,8 @@ class _Document:
 class _Gathering:
     """A stream, put together from its events."""
 
+    feed_one = None
+
     def __init__(self, decoder: Source[Event], encode: Encode, limit: int) -> None:
         self._decoder = decoder
         self._encode = encode
@@ -102,8 +106,8 @@ class _Gathering:
                 self.failed = self._decoder.failed
         except LimitExceeded as exc:
             self.failed = malformed(str(exc))
-            self.life = Lifecycle()  # whatever the upstream goes on to say, this answer has failed
-            self.life.fail()
+            if not self.life.ended:
+                self.life.fail()
 
 
 class Whole(Pipeline):
@@ -140,7 +144,9 @@ class Whole(Pipeline):
     @property
     def ending(self) -> Ending | None:
         """How it ended, once that is decided."""
-        return super().ending if self._closed or self.failed is not None else None
+        ending = super().ending if self._closed or self.failed is not None else None
+        # The upstream may have said all, and yet it was too much.
+        return Ending("failed") if self.failed is not None and ending == Ending("completed") else ending
 
     def _make(self, framing: str) -> Pipe:
         # Where streams are SSE, one line of JSON is a document that ends in a line end, and no stream of one line.

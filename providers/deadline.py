@@ -62,9 +62,12 @@ class Deadline:
     def enter(self, phase: str) -> None:
         """Begin `phase` (`connect`, `first_event`, `idle`, `settle`) with its whole time."""
         if self._whole and phase != "connect":
-            if self.which == "answer":
+            if phase == "settle":
+                self._until = min(self._until, self.due)  # it is part of the answer's time
+            elif self.which == "answer":
                 return
-            phase = "answer"
+            else:
+                phase = "answer"
         self.which = phase
         self.extend()
 

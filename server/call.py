@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -93,7 +93,7 @@ class Call(NamedTuple):
         """The call when nothing can be asked again: thousands of open streams need not hold their prompts."""
         return self._replace(body=_NO_BODY, forward=())
 
-    def relay(self, source: str, content_type: str | None) -> Relay | Whole:
+    def relay(self, source: str, content_type: str | None, clean: Callable[[Failed], Failed]) -> Relay | Whole:
         """The machine that turns an answer in `source`'s dialect into what this client asked for."""
         common: dict[str, Any] = {
             "content_type": content_type,
@@ -102,6 +102,7 @@ class Call(NamedTuple):
             "model": self.model,
             "max_frame_bytes": self.limits.frame_bytes,
             "json_depth": self.limits.json_depth,
+            "clean": clean,
         }
         if self.stream:
             return Relay(source, self.sink, include_usage=self.include_usage, **common)

@@ -237,42 +237,52 @@ class Exchange:
         if response.status != 200:
             failed = redactor.failed(await upstream_answer.read_error(response))
             return Outcome(Ending("failed"), failed, again=_worth_another_try(failed))
-        relay = self._relay = self._call.relay(source, response.header("content-type"))
-        stream = self._call.stream
-        last = await (self._stream(response, relay, deadline) if stream else self._whole(response, relay))
+        relay = self._relay = self._call.relay(source, response.header("content-type"), redactor.failed)
+        last = await (self._stream if self._call.stream else self._whole)(response, relay, deadline)
+        outcome = await self._deliver(relay, last)
+        if outcome.failed is None:
+            response.finish(settle=outcome.ending.kind == "completed")
+        return outcome
+
+    async def _deliver(self, relay: Relay | Whole, last: bytes) -> Outcome:
+        """The relay has come to its ending: `last` goes to the client, unless nothing did and it failed."""
         ending = relay.ending or Ending("failed")
-        if relay.failed is not None and not relay.started:
-            return Outcome(ending, redactor.failed(relay.failed), again=_worth_another_try(relay.failed))
-        await self._end(last)
-        response.finish(settle=ending.kind == "completed")
+        failed = relay.failed
+        if failed is not None and not relay.started:
+            return Outcome(ending, failed, again=_worth_another_try(failed))
+        if self._call.stream:
+            await self._end_stream(last)
+        else:
+            await self._reply.send(200, [("content-type", "application/json"), *self._answer_headers()], last)
         return Outcome(ending)
 
     async def _stream(self, response: UpstreamResponse, relay: Relay | Whole, deadline: Deadline) -> bytes:
         """The hot path: returns when the stream is over, with the bytes that are to end it."""
-        receive, feed, write = (
-            response.receive,
-            relay.feed,
-            self._write if self._call.keeps_alive else self._reply.write,
-        )
-        alive = 0
+        reply, receive, feed = self._reply, response.receive, relay.feed
+        write = self._write if self._call.keeps_alive else reply.write
         while True:
             piece = await receive()
             out = feed(piece) if piece else relay.close()
-            if relay.ending is not None:
+            life = relay.life
+            if life.ended:
                 return out
             if out:
-                self._commit()
+                if not reply.committed:
+                    self._commit()
                 await write(out)
-            if relay.alive != alive and relay.started:
-                alive = relay.alive
-                if not relay.finished:
-                    deadline.enter("idle")
-                elif deadline.which != "settle":  # once: what still comes does not buy more time
+            if life.finished:
+                if deadline.which != "settle":  # once: what still comes does not buy more time
                     deadline.enter("settle")
+            elif deadline.which == "idle":
+                deadline.extend()  # comments count as life here, but not before the first event
+            elif life.started:
+                deadline.enter("idle")
 
-    async def _whole(self, response: UpstreamResponse, relay: Relay | Whole) -> bytes:
+    async def _whole(self, response: UpstreamResponse, relay: Relay | Whole, deadline: Deadline) -> bytes:
         while not relay.ended and (piece := await response.receive()):
             relay.feed(piece)
+            if relay.finished and deadline.which != "settle":
+                deadline.enter("settle")
         return relay.close()
 
     async def _expired(self, target: Target, deadline: Deadline) -> Outcome:
@@ -284,8 +294,7 @@ class Exchange:
             failed = refusal.busy("The gateway is shutting down.").failed
             ending, again = self._interrupted, False
         elif which == "settle" and relay is not None:  # every choice has finished: only usage was awaited
-            await self._end_stream(relay.close())
-            return Outcome(relay.ending or Ending("completed"))
+            return await self._deliver(relay, relay.close())
         else:
             seconds: float = getattr(self._call.timeouts_for(target.provider), which)
             failed = refusal.timeout(which, seconds, sent=deadline.which != "connect")
@@ -304,8 +313,7 @@ class Exchange:
         if relay is not None and (relay.started or relay.finished):
             last = relay.close()  # the relay knows whether all had been said
             if relay.started:
-                await self._end(last)
-                return Outcome(relay.ending or Ending("truncated"))
+                return await self._deliver(relay, last)
         kind = "failed" if response is None else "truncated"
         failed = Failed(self._gateway.redactor.text(f"Provider '{provider}': {exc}"), retry=None)
         return Outcome(Ending(kind), failed, again=True)
@@ -321,12 +329,6 @@ class Exchange:
         if self._relay is not None and self._relay.started:
             return self._relay.fail(failed)
         return self._call.error_frame(failed)
-
-    async def _end(self, last: bytes) -> None:
-        if self._call.stream:
-            await self._end_stream(last)
-        else:
-            await self._reply.send(200, [("content-type", "application/json"), *self._answer_headers()], last)
 
     async def _end_stream(self, last: bytes) -> None:
         self._commit()

@@ -74,9 +74,9 @@ class StreamDecoder(Source[Event]):
     __slots__ = ("_calls", "_created", "_halves", "_id", "_model", "_started")
 
     def __init__(
-        self, framing: str = "ndjson", *, id: str = "", created: int = 0, model: str = "", **limits: int
+        self, framing: str = "ndjson", *, id: str = "", created: int = 0, model: str = "", **options: Any
     ) -> None:
-        super().__init__(framing, **limits)
+        super().__init__(framing, **options)
         self._id, self._created, self._model = id, created, model
         self._started = False
         self._calls = 0

@@ -14,6 +14,7 @@ __all__ = [
     "canonical_usage",
     "finish_reason",
     "has_usage",
+    "identical",
     "mend_texts",
     "numbered",
     "split_choice",
@@ -37,6 +38,22 @@ _CANONICAL = {spelling: reason for reason, spellings in _REASONS.items() for spe
 def finish_reason(said: Any) -> str:
     """The canonical reason for an upstream's spelling; unknown ones are `stop`."""
     return _CANONICAL.get(said.lower(), "stop") if isinstance(said, str) else "stop"
+
+
+def identical(one: Any, other: Any) -> bool:
+    """Whether two JSON values are written the same: of equal types and in equal order all through.
+
+    `==` is not enough: to it True, 1 and 1.0 are the same, and so are objects with their members moved.
+    """
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(identical(value, other[key]) for key, value in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(identical, one, other))
+    return bool(one == other)
 
 
 def texts_of(parts: list[Any]) -> tuple[str, str]:

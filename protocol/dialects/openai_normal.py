@@ -20,6 +20,7 @@ from .openai_mend import (
     canonical_usage,
     finish_reason,
     has_usage,
+    identical,
     mend_texts,
     numbered,
     split_choice,
@@ -213,8 +214,7 @@ class Normaliser:
             self._mend_tools(state, mended)
         if isinstance(mended.get("reasoning_details"), list):
             mended["reasoning_details"] = numbered(mended["reasoning_details"])
-        # By repr: True == 1 == 1.0, and the order counts too.
-        return delta if mended == delta and repr(mended) == repr(delta) else mended
+        return delta if identical(mended, delta) else mended
 
     def _mend_tools(self, state: _Choice, mended: Chunk) -> None:
         entries = mended["tool_calls"]

@@ -35,6 +35,7 @@ from .source import Source
 __all__ = ["DONE", "Passage", "StreamDecoder", "StreamEncoder", "encode_failure", "encode_usage", "usage_of"]
 
 DONE = b"data: [DONE]\n\n"
+_FRAMING = len(b"data: \n\n")
 
 T = TypeVar("T")
 
@@ -93,10 +94,9 @@ class _Chunks(Source[T]):
         id: str = "",
         created: int = 0,
         model: str = "",
-        max_frame_bytes: int = 16 * 1024 * 1024,
-        json_depth: int = 128,
+        **options: Any,
     ) -> None:
-        super().__init__(framing, max_frame_bytes=max_frame_bytes, json_depth=json_depth)
+        super().__init__(framing, **options)
         self._include_usage = include_usage
         self._normaliser = Normaliser(self.life, id=id, created=created, model=model)
 
@@ -127,11 +127,31 @@ class _Chunks(Source[T]):
 class Passage(_Chunks[bytes]):
     """Chunks in, canonical chunks out, as bytes. At the end `[DONE]`, or the error if something had started."""
 
-    __slots__ = ("_look",)
+    __slots__ = ("_between", "_look")
 
     def __init__(self, framing: str = "sse", **options: Any) -> None:
         super().__init__(framing, **options)
         self._look = Look(self._mend)
+        self._between = False  # whether nothing of an unfinished event is held
+
+    def feed(self, data: Any) -> list[bytes]:
+        """Take one chunk."""
+        results = super().feed(data)
+        self._between = isinstance(self._runs, sse.Blocks) and not self._runs.pending
+        return results
+
+    def feed_one(self, data: bytes) -> bytes | None:
+        """`feed` for tokens that come one by one: what goes out for exactly one ordinary frame that passes as it
+        came. None if `data` is anything else, and then nothing has been done with it."""
+        if not self._between or self.life.ended or not self._look.passes(data):
+            return None
+        runs, stats, size = self._runs, self.stats, len(data)
+        assert isinstance(runs, sse.Blocks)
+        runs.skip(size)
+        stats.frames += 1
+        if size - _FRAMING > stats.largest_frame:
+            stats.largest_frame = size - _FRAMING
+        return data
 
     def _take(self, run: bytes) -> list[bytes]:
         out = self._glance(run)

@@ -11,6 +11,7 @@ have been returned.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from .. import jsontext, sse
@@ -56,13 +57,24 @@ class Source(ABC, Generic[T]):
     """Base of the decoders. `feed` and `close` return what became complete, in order.
 
     After the end, declared or not, `life.ended` is true; `failed` says what went wrong, and is None only
-    where the stream is complete. `feed` after `close` raises LocalProtocolError.
+    where the stream is complete. `feed` after `close` raises LocalProtocolError. `clean` may change what an
+    upstream said of its failure before anybody sees it.
     """
 
-    __slots__ = ("_closed", "_depth", "_runs", "failed", "life", "stats", "usage")
+    __slots__ = ("_clean", "_closed", "_depth", "_runs", "failed", "life", "stats", "usage")
 
-    def __init__(self, framing: str = "sse", *, max_frame_bytes: int = 16 * 1024 * 1024, json_depth: int = 128) -> None:
+    feed_one: Callable[[bytes], bytes | None] | None = None
+
+    def __init__(
+        self,
+        framing: str = "sse",
+        *,
+        max_frame_bytes: int = 16 * 1024 * 1024,
+        json_depth: int = 128,
+        clean: Callable[[Failed], Failed] | None = None,
+    ) -> None:
         self._runs = runs(framing, max_frame_bytes)
+        self._clean = clean
         self._depth = json_depth
         self._closed = False
         self.life = Lifecycle()
@@ -125,7 +137,7 @@ class Source(ABC, Generic[T]):
 
     def _fail(self, failed: Failed) -> None:
         self.life.fail()
-        self.failed = failed
+        self.failed = failed if self._clean is None else self._clean(failed)
 
     def _conclude(self) -> list[T]:
         """The stream is over: the last results, from what its ending was."""

@@ -114,14 +114,15 @@ class ContentLengthDecoder(Machine[list[bytes]]):
             self._check_charset(value, place)
 
     def _set_length(self, value: bytes, place: int) -> None:
+        count = value.lstrip(b"0") or b"0"
         if self._length is not None:
             self._refuse("a second Content-Length", "bad_content_length", self._line)
         elif not value.isdigit():  # of bytes: ASCII digits only
             self._refuse("the Content-Length is not one number", "bad_content_length", place)
-        elif len(value.lstrip(b"0")) > _MAX_DIGITS or int(value) > self._max_body:
+        elif len(count) > _MAX_DIGITS or int(count) > self._max_body:
             self._exceed("the body", "body_too_large", self._max_body, place)
         else:
-            self._length = int(value)
+            self._length = int(count)
 
     def _check_charset(self, value: bytes, place: int) -> None:
         charset = _CHARSET.search(value)

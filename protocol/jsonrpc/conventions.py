@@ -13,8 +13,7 @@ work, and then calls `Connection.fail` (LSP) or `Connection.abandon` (MCP).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..errors import LocalProtocolError
 from .messages import Id, Notification, is_id
@@ -25,8 +24,7 @@ Style = Literal["lsp", "mcp"]
 Token = str | int
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(NamedTuple):
     """The work on the request of this id is no longer wanted. Only MCP carries a reason."""
 
     id: Id
@@ -34,8 +32,7 @@ class Cancel:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How far the work has come for which the requester gave `token`.
 
     `value` is whatever the method says (LSP), or the object of `progress`, `total` and `message` (MCP).

@@ -1,16 +1,16 @@
 """The messages of JSON-RPC 2.0, as values: type decides, fields carry.
 
 Five single kinds and the batch. `None` says that an optional member (`params`, `data`) is absent; a `data` of
-null is read as absent, which says the same. Messages of two kinds are never equal, which is why they are
-dataclasses and no tuples: a `Success("a", None)` is not a `Notification("a", None)`.
+null is read as absent, which says the same. Messages of two kinds are never equal, though they are tuples: a
+`Success("a", None)` is no `Notification("a", None)`. (Dataclasses would be so by themselves, but they load `inspect`,
+which adds a fifth to the time that importing the core takes.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, NamedTuple, TypeGuard, TypeVar
 
 from ..jsontext import has_surrogate
 
@@ -58,9 +58,30 @@ MESSAGES: Mapping[int, str] = {
 Id = str | int | float | None
 Params = list[Any] | dict[str, Any] | None
 
+_Kind = TypeVar("_Kind", bound=type[tuple[Any, ...]])
+_NOT_COMPARED = ("reason", "response")
 
-@dataclass(frozen=True, slots=True)
-class Request:
+
+def _kind(kind: _Kind) -> _Kind:
+    """Makes a tuple's class one of its own: its values equal none of another class."""
+    count = sum(name not in _NOT_COMPARED for name in kind.__annotations__)
+
+    def equal(self: tuple[Any, ...], other: object) -> bool:
+        return isinstance(other, kind) and self[:count] == other[:count]
+
+    def unequal(self: tuple[Any, ...], other: object) -> bool:
+        return not equal(self, other)
+
+    def hashed(self: tuple[Any, ...]) -> int:
+        return hash((kind, self[:count]))
+
+    for name, method in (("__eq__", equal), ("__ne__", unequal), ("__hash__", hashed)):
+        setattr(kind, name, method)
+    return kind
+
+
+@_kind
+class Request(NamedTuple):
     """A call that is to be answered once, whatever its id is, null too."""
 
     method: str
@@ -68,24 +89,24 @@ class Request:
     id: Id
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+@_kind
+class Notification(NamedTuple):
     """A call that is never answered: the message has no id member at all."""
 
     method: str
     params: Params = None
 
 
-@dataclass(frozen=True, slots=True)
-class Success:
+@_kind
+class Success(NamedTuple):
     """The answer to a request, with its result."""
 
     result: Any
     id: Id
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+@_kind
+class Failure(NamedTuple):
     """The answer to a request, with an error; `id` is null where the request's could not be read."""
 
     code: int
@@ -94,27 +115,28 @@ class Failure:
     id: Id = None
 
 
-@dataclass(frozen=True, slots=True)
-class Invalid:
+@_kind
+class Invalid(NamedTuple):
     """Stands in the place of a message that is none. Encoded, it is the error that answers it.
 
     `id` is the offender's where it could be read. `reason` says in a few words what is wrong, for logs; it
     does not go over the wire. `response` says that the offender is a response (it has a result or an error
-    and no method), or answers nothing: such are never answered, for two peers would do so for ever.
+    and no method), or answers nothing: such are never answered, for two peers would do so for ever. Neither
+    counts when messages are compared.
     """
 
     code: int
     message: str
     id: Id = None
-    reason: str = field(default="", compare=False)
-    response: bool = field(default=False, compare=False)
+    reason: str = ""
+    response: bool = False
 
 
 Single = Request | Notification | Success | Failure | Invalid
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+@_kind
+class Batch(NamedTuple):
     """Several messages in one array: never empty, and no batch among them."""
 
     items: Sequence[Single]

@@ -701,13 +701,20 @@ def test_nothing_goes_out_before_something_meaningful_and_each_frame_in_time():
     assert relay.feed(frames[1]) == relay.close() == relay.close() == b""
 
 
-def test_c68_comments_are_life_and_are_not_copied():
+def test_c39_comments_are_not_copied():
     relay = Relay("openai", "openai")
-    seen = [relay.alive]
-    for data in (sse(FIRST, done=False), b": ping\n\n", b"", b":\n\n"):
+    for data in (b": ping\n\n", sse(FIRST, done=False), b": ping\n\n", b"", b":\n\n"):
         assert b"ping" not in relay.feed(data)
-        seen.append(relay.alive)
-    assert seen == [0, 1, 2, 2, 3]
+    assert relay.started
+
+
+def test_what_an_upstream_says_of_its_failure_can_be_cleaned():
+    for frames in (b"", sse(FIRST, done=False)):
+        relay = Relay("openai", "openai", clean=lambda failed: failed._replace(message=failed.message.upper()))
+        out = relay.feed(frames + b'data: {"error": {"message": "key sk-1"}}\n\n')
+        assert relay.failed is not None
+        assert relay.failed.message == "KEY SK-1"
+        assert b"key sk-1" not in out
 
 
 def test_c24_an_error_from_outside_is_told_in_band_and_never_followed_by_done():

@@ -1,16 +1,13 @@
 """HTTP/1.1 at the door: paths, methods, versions, connections, ids, and errors that clients can read."""
 
-import logging
-
 import h11
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
 
 from answers import DONE, finish, role, stream, text
 from door import ANSWER, CHAT, PATH, ended, refused, request
 from penstock.protocol.relay import Relay
-from penstock.server.http import MAX_CLIENT_ID, Request, api_path
+from penstock.server.http import api_path
 from rig import Rig
 from scripted import Upstream
 
@@ -238,65 +235,6 @@ async def test_another_transfer_coding_is_501_and_not_to_be_tried_again(rig, aut
 async def test_an_upgrade_is_not_taken(rig, autojump_clock):
     answer = await ask(rig, "GET", "/ready", {"connection": "upgrade, http2-settings", "upgrade": "h2c"})
     assert answer.status == 200
-
-
-# -- ids --------------------------------------------------------------------------------------------------
-
-
-async def test_every_answer_has_a_request_id_of_its_own(nursery, autojump_clock):
-    rig = Rig(nursery, Upstream(nursery, STREAM, always=ANSWER))
-    answers = [
-        await ask(rig, "GET", "/health"),
-        await ask(rig, "OPTIONS", "/health"),
-        await ask(rig, "GET", "/nothing"),
-        await ask(rig, "POST", PATH, body=b"{"),
-        await ask(rig, "GET", "/health", {"host": "evil.example"}),
-        await rig.ask(stream=True),
-        await rig.ask(),
-    ]
-    client = rig.connect()
-    await client.raw(b"nonsense\r\n\r\n")
-    client.expect()
-    answers.append(await client.answer())
-    assert [answer.status for answer in answers] == [200, 204, 404, 400, 403, 200, 200, 400]
-    ids = [answer.headers["x-request-id"] for answer in answers]
-    assert len(set(ids)) == len(ids)
-    assert all(id.startswith("req_") and id.isascii() and len(id) < 40 for id in ids)
-
-
-async def test_the_request_id_goes_upstream_and_the_upstreams_comes_back_under_another_name(nursery, autojump_clock):
-    said = [(ANSWER[0]).replace(b"\r\n", b"\r\nX-Request-Id: req_theirs\r\n", 1)]
-    upstream = Upstream(nursery, said)
-    answer = await Rig(nursery, upstream).ask(headers={"x-request-id": "mine"})
-    assert answer.headers["x-upstream-request-id"] == "req_theirs"
-    assert upstream.requests[0].headers["x-request-id"] == answer.headers["x-request-id"] != "mine"
-
-
-@pytest.mark.parametrize("stream", [True, False])
-async def test_the_clients_own_id_stands_in_the_log(nursery, autojump_clock, caplog, stream):
-    caplog.set_level(logging.INFO, "penstock.requests")
-    rig = Rig(nursery, Upstream(nursery, STREAM if stream else ANSWER))
-    answer = await rig.ask(headers={"X-Client-Request-Id": "trace 7/a"}, stream=stream)
-    await wait_all_tasks_blocked()
-    (record,) = caplog.records
-    assert answer.headers["x-request-id"] in record.message
-    assert "client_id='trace 7/a'" in record.message
-
-
-@pytest.mark.parametrize("id", ["a" * (MAX_CLIENT_ID + 1), "ä", "a\tb", ""])
-async def test_an_id_that_no_log_line_should_bear_is_left_out_and_no_error(nursery, autojump_clock, caplog, id):
-    caplog.set_level(logging.INFO, "penstock.requests")
-    answer = await Rig(nursery, Upstream(nursery, ANSWER)).ask(headers={"X-Client-Request-Id": id})
-    assert answer.status == 200
-    await wait_all_tasks_blocked()
-    assert "client_id" not in caplog.text
-
-
-def test_the_longest_id_of_a_client():
-    made = Request(
-        "GET", "/", {"x-client-request-id": "a" * 512}, http10=False, keep_alive=True, peer="", request_id=""
-    )
-    assert made.client_id == "a" * 512
 
 
 # -- what must not get out, or through --------------------------------------------------------------------

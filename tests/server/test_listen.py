@@ -257,8 +257,7 @@ async def test_a_full_table_of_descriptors_is_not_the_end(sockets):
 
 
 @pytest.mark.parametrize("passing", [errno.ECONNABORTED, errno.EPROTO])
-async def test_an_error_of_a_connection_is_none_of_the_listener(passing):
-    """accept(2): on Linux, errors that are already pending on the new socket come out of accept."""
+async def test_an_error_of_a_connection_is_none_of_the_listener(passing):  # accept(2) has them pending
     plain = open_sockets("127.0.0.1", 0)[0]
     failing = FailingSocket(fileno=plain.detach())
     failing.errors = [OSError(passing, "passing")]
@@ -380,7 +379,6 @@ def test_a_key_with_a_password_is_not_asked_for_on_the_terminal(files, tmp_path)
 
 
 def command(*args):
-    """`penstock serve` as a process that must not begin."""
     code = "from penstock.server.entry import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, "serve", *args],
