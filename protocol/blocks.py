@@ -151,11 +151,6 @@ class Blocks(EventLines[bytes]):
         """Whether bytes are held back."""
         return bool(self._block or self._held or self._bom)
 
-    def skip(self, size: int) -> None:
-        """Count `size` bytes that were whole events, and that somebody else has taken; nothing may be pending."""
-        self._offset += size
-        self._edge = self._offset + self._limit
-
     def _take(self, chunk: bytes) -> bytes:
         if not self._is_plain(chunk) or (self._open and not self._held):
             return self._normal(chunk)

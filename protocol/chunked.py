@@ -76,6 +76,7 @@ class Decoder(Machine[list[bytes]]):
         "_offset",
         "_state",
         "_text",
+        "done",
         "trailers",
         "unused",
     )
@@ -86,6 +87,8 @@ class Decoder(Machine[list[bytes]]):
         """Names as they came, values without white space around them."""
         self.unused = b""
         """What follows the body."""
+        self.done = False
+        """Whether the body has ended."""
         self._max_line = max_chunk_line
         self._max_trailers = max_trailer_bytes
         self._state = _SIZE
@@ -94,11 +97,6 @@ class Decoder(Machine[list[bytes]]):
         self._left = 0  # of the chunk's data
         self._offset = 0  # of the chunk that is being fed
         self._edge = max_chunk_line  # the offset that the line, or the trailers, must not reach
-
-    @property
-    def done(self) -> bool:
-        """Whether the body has ended."""
-        return self._state == _DONE
 
     def feed(self, data: Chunk) -> list[bytes]:
         # One plain chunk and all of it, as tokens come: it leaves nothing to remember.
@@ -181,6 +179,7 @@ class Decoder(Machine[list[bytes]]):
             self._refuse("chunked coding is malformed", _KINDS.get(before, "bad_trailer"), at)
             return
         self._state = state
+        self.done = state == _DONE
         if before == _SIZE:
             self._left = int(self._text, 16)
         elif state == _VALUE:

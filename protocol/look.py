@@ -69,31 +69,32 @@ class Look:
     `mend` makes of an event what goes out, with the length of its JSON; or None where no template may be made.
     """
 
-    __slots__ = ("_lessons", "_mend", "_templates", "frames", "largest")
+    __slots__ = ("_lessons", "_mend", "_plain", "_templates", "frames", "largest")
 
     def __init__(self, mend: Callable[[bytes], tuple[bytes, int] | None]) -> None:
         self._mend = mend
         self._templates: list[_Template] = []
         self._lessons = _LESSONS
+        self._plain: tuple[bytes, bytes, int, int] | None = (
+            None  # the first template, if it has one hole and no mending
+        )
         self.frames = 0  # that the last successful look passed
         self.largest = 0  # of those, the largest
 
     def forget(self) -> None:
         """What was learned does not hold any more."""
         self._templates.clear()
+        self._plain = None
 
     def passes(self, frame: bytes) -> bool:
         """Whether `frame` is exactly one ordinary frame that goes out as it came: `glance` for tokens that
         come one by one, in as few steps as can be. False may also mean that it takes a closer look."""
-        if not self._templates:
-            return False
-        template = self._templates[0]
+        plain = self._plain
         return (
-            template.out is None
-            and not template.middle
-            and frame.startswith(template.head)
-            and frame.endswith(template.tail)
-            and _one_text(frame, len(template.head), len(frame) - len(template.tail)) is not None
+            plain is not None
+            and frame.startswith(plain[0])
+            and frame.endswith(plain[1])
+            and _one_text(frame, plain[2], len(frame) - plain[3]) is not None
         )
 
     def glance(self, run: bytes) -> bytes | None:
@@ -104,7 +105,7 @@ class Look:
                 if out is not None:
                     if template is not self._templates[0]:
                         self._templates.remove(template)
-                        self._templates.insert(0, template)
+                        self._put_first(template)
                     return out
         return None
 
@@ -167,5 +168,10 @@ class Look:
             head_out, _, rest = out.partition(_PROBE)
             middle_out, _, tail_out = rest.partition(_FILLER_PROBE) if middle else (b"", b"", rest)
             template.out = head_out, middle_out, tail_out
-        self._templates.insert(0, template)
+        self._put_first(template)
         del self._templates[_MAX_TEMPLATES:]
+
+    def _put_first(self, template: _Template) -> None:
+        self._templates.insert(0, template)
+        head, tail = template.head, template.tail
+        self._plain = None if template.out or template.middle else (head, tail, len(head), len(tail))

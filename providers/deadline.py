@@ -30,6 +30,21 @@ class Clock(Protocol):
     def move(self, due: float) -> None: ...
 
 
+class _ScopeClock:
+    """The scope's own deadline as a clock."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, scope: trio.CancelScope) -> None:
+        self._scope = scope
+
+    def set(self, due: float, ring: Callable[[], None]) -> None:
+        self.move(due)
+
+    def move(self, due: float) -> None:
+        self._scope.deadline = due
+
+
 class Deadline:
     """Moves one cancel scope's deadline from phase to phase.
 
@@ -39,7 +54,7 @@ class Deadline:
     cancels the scope in place of the scope's own deadline.
     """
 
-    __slots__ = ("_clock", "_timeouts", "_until", "_whole", "due", "scope", "which")
+    __slots__ = ("_clock", "_now", "_seconds", "_timeouts", "_until", "_whole", "due", "scope", "which")
 
     def __init__(
         self,
@@ -52,12 +67,13 @@ class Deadline:
         self._timeouts = timeouts
         self._until = until
         self._whole = whole
-        self._clock = clock
+        self._now = trio.lowlevel.current_clock().current_time
+        self._seconds = _NEVER
         self.scope = trio.CancelScope()
         self.due = _NEVER
         self.which = ""
-        if clock is not None:
-            clock.set(_NEVER, self.scope.cancel)
+        self._clock = clock or _ScopeClock(self.scope)
+        self._clock.set(_NEVER, self.scope.cancel)
 
     def enter(self, phase: str) -> None:
         """Begin `phase` (`connect`, `first_event`, `idle`, `settle`) with its whole time."""
@@ -69,39 +85,29 @@ class Deadline:
             else:
                 phase = "answer"
         self.which = phase
+        self._seconds = getattr(self._timeouts, phase) or _NEVER
         self.extend()
 
     def extend(self) -> None:
         """Something happened: the phase under way gets its whole time again."""
-        seconds = self.seconds
-        due = trio.current_time() + seconds if seconds else _NEVER
-        self._move(due if due < self._until else self._until)
+        due = self._now() + self._seconds
+        self.due = due = due if due < self._until else self._until
+        self._clock.move(due)
 
     def suspend(self) -> None:
         """Stop the phase's clock until the next `enter` or `extend`; the total goes on."""
-        self._move(self._until)
+        self.due = self._until
+        self._clock.move(self._until)
 
     def limit(self, until: float) -> None:
         """No phase may pass `until` from now on, if that is earlier than before."""
         self._until = min(self._until, until)
-        self._move(min(self.due, self._until))
-
-    def _move(self, due: float) -> None:
-        self.due = due
-        if self._clock is None:
-            self.scope.deadline = due
-        else:
-            self._clock.move(due)
-
-    @property
-    def seconds(self) -> float:
-        """The time that the phase under way has, in seconds; 0 means no limit."""
-        seconds: float = getattr(self._timeouts, self.which, 0.0)
-        return seconds
+        self.due = min(self.due, self._until)
+        self._clock.move(self.due)
 
     @property
     def fired(self) -> str:
         """The phase that ran out (`total` if it was the request's own limit), or "" if none did."""
         if not self.scope.cancelled_caught:
             return ""
-        return "total" if trio.current_time() >= self._until else self.which
+        return "total" if self._now() >= self._until else self.which

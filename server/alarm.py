@@ -27,10 +27,11 @@ def _nothing() -> None:
 class Alarm:
     """Calls `ring` when the time set last has come. One time at a time; `set` forgets the one before."""
 
-    __slots__ = ("_due", "_ring", "_scope")
+    __slots__ = ("_armed", "_due", "_ring", "_scope")
 
     def __init__(self) -> None:
         self._due = _NEVER
+        self._armed = _NEVER  # when the scope will fire
         self._ring: Callable[[], None] = _nothing
         self._scope = trio.CancelScope()
 
@@ -42,8 +43,8 @@ class Alarm:
     def move(self, due: float) -> None:
         """Change the time that was set."""
         self._due = due
-        if due < self._scope.deadline:
-            self._scope.deadline = due
+        if due < self._armed:
+            self._armed = self._scope.deadline = due
 
     def clear(self) -> None:
         """Nothing is waited for any more."""
@@ -52,6 +53,7 @@ class Alarm:
     async def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do `work`, which must bear being cancelled and called again, and keep the clock meanwhile."""
         while True:
+            self._armed = self._due
             with trio.CancelScope(deadline=self._due) as self._scope:
                 await work()
                 return

@@ -145,9 +145,7 @@ class Passage(_Chunks[bytes]):
         came. None if `data` is anything else, and then nothing has been done with it."""
         if not self._between or self.life.ended or not self._look.passes(data):
             return None
-        runs, stats, size = self._runs, self.stats, len(data)
-        assert isinstance(runs, sse.Blocks)
-        runs.skip(size)
+        stats, size = self.stats, len(data)
         stats.frames += 1
         if size - _FRAMING > stats.largest_frame:
             stats.largest_frame = size - _FRAMING
