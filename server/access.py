@@ -30,7 +30,20 @@ from .redaction import Redactor
 if TYPE_CHECKING:
     from .config import Config
 
-__all__ = ["Access", "Key", "KeyRing", "Redactor", "is_host_name", "is_loopback", "is_origin", "refusal_to_start"]
+__all__ = [
+    "KEY_HEADERS",
+    "Access",
+    "Key",
+    "KeyRing",
+    "Redactor",
+    "is_host_name",
+    "is_loopback",
+    "is_origin",
+    "refusal_to_start",
+]
+
+KEY_HEADERS = ("authorization", "api-key", "x-api-key")
+"""Where clients show a key: OpenAI's, Azure's and Anthropic's ways."""
 
 MAX_SHOWN = 4096
 """Characters of a credential that are looked at; longer ones are no key of ours."""

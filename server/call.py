@@ -23,6 +23,7 @@ from ..protocol.errors import RemoteProtocolError
 from ..protocol.members import Members
 from ..protocol.relay import Relay, Whole
 from ..providers.catalog import AmbiguousModel, Target, UnknownModel
+from ..providers.provider import FORWARDED
 from ..providers.settings import Timeouts, TimeoutSettings
 from . import refusal
 from .access import Key
@@ -142,7 +143,7 @@ async def make_call(gateway: Gateway, request: Request, raw: bytes, key: Key | N
         created=int(time.time()),
         limits=limits,
         timeouts=said,
-        forward=request.headers.items(),
+        forward=request.chosen(FORWARDED).items(),
     )
 
 

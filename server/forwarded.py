@@ -18,6 +18,9 @@ class TrustedProxies:
     def __init__(self, names: Iterable[str]) -> None:
         self._networks = [ipaddress.ip_network(name, strict=False) for name in names]
 
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
     def client(self, peer: str, forwarded_for: str | None) -> str:
         """The client's address: the peer's, or the last one on the list that is no trusted proxy."""
         if forwarded_for is None or not self._trusts(peer):

@@ -7,8 +7,11 @@ after routing.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from functools import lru_cache
 
 from ..protocol.chat import Failed
+from ..protocol.head import RequestHead
 
 __all__ = ["Refusal", "Request", "api_path"]
 
@@ -19,55 +22,48 @@ _SLASHES = re.compile("/+")
 
 
 class Request:
-    """The head of one HTTP request; its body is the intake's to read.
+    """The head of one HTTP request, as the core has read it; its body is the intake's to read."""
 
-    `headers` maps lower-case names to values, repeated ones joined by ", ".
-    """
+    __slots__ = ("_headers", "http10", "keep_alive", "method", "path", "peer", "query", "request_id", "target")
 
-    __slots__ = (
-        "headers",
-        "http10",
-        "keep_alive",
-        "method",
-        "path",
-        "peer",
-        "query",
-        "request_id",
-        "target",
-    )
-
-    def __init__(
-        self,
-        method: str,
-        target: str,
-        headers: dict[str, str],
-        *,
-        http10: bool,
-        keep_alive: bool,
-        peer: str,
-        request_id: str,
-    ) -> None:
-        self.method = method
-        self.target = target
-        self.headers = headers
-        self.http10 = http10
-        self.keep_alive = keep_alive
+    def __init__(self, head: RequestHead, *, peer: str, request_id: str) -> None:
+        self.method = head.method
+        self.target = head.target
+        self.http10 = head.version == "1.0"
+        self.keep_alive = head.keep_alive
         self.peer = peer
         self.request_id = request_id
-        raw, _, self.query = target.partition("?")
+        self._headers = dict(head.headers)
+        if len(self._headers) < len(head.headers):
+            self._headers = _joined(head.headers)
+        raw, _, self.query = head.target.partition("?")
         self.path = api_path(raw)
 
     def header(self, name: str) -> str | None:
-        """The header's value, or None if it was not sent."""
-        return self.headers.get(name)
+        """The value of the header of this (lower-case) name, or None; repeated ones are joined by ", "."""
+        value = self._headers.get(name.encode())  # a few of many are looked at, so they are decoded one by one
+        return None if value is None else value.decode("latin-1")
+
+    def chosen(self, names: Iterable[str]) -> dict[str, str]:
+        """Those headers out of `names` that were sent."""
+        return {name: value for name in names if (value := self.header(name)) is not None}
 
     @property
     def client_id(self) -> str:
         """What the client calls this request (`X-Client-Request-Id`); "" if that is nothing for a log line."""
-        said = self.headers.get("x-client-request-id", "")
+        said = self.header("x-client-request-id") or ""
         return said if len(said) <= MAX_CLIENT_ID and said.isascii() and said.isprintable() else ""
 
 
+def _joined(fields: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """RFC 9110 section 5.3: repeated fields mean their values "in order, separated by a comma"."""
+    joined: dict[bytes, bytes] = {}
+    for name, value in fields:
+        joined[name] = joined[name] + b", " + value if name in joined else value
+    return joined
+
+
+@lru_cache(maxsize=64)
 def api_path(raw: str) -> str:
     """The path by which an endpoint is found: without scheme and host, `/v1`, doubled or trailing slashes.
 

@@ -121,23 +121,14 @@ class Intake:
         limit = self._gateway.config.limits.target_bytes
         if len(known.target) > limit:
             raise refusal.plain(414, f"The request target is longer than {limit} bytes.")
-        headers: dict[str, str] = {}
-        for name, value in known.headers:
-            key, text = name.decode("latin-1"), value.decode("latin-1")
-            headers[key] = f"{headers[key]}, {text}" if key in headers else text
         self._length = known.content_length or 0
         self._chunked = known.chunked
         self._framed = known.chunked or known.content_length is not None
         self._wants_continue = known.expect_continue
-        return Request(
-            known.method,
-            known.target,
-            headers,
-            http10=known.version == "1.0",
-            keep_alive=known.keep_alive,
-            peer=self._gateway.proxies.client(self._peer, headers.get("x-forwarded-for")),
-            request_id=self._gateway.next_request_id(),
-        )
+        request = Request(known, peer=self._peer, request_id=self._gateway.next_request_id())
+        if self._gateway.proxies:
+            request.peer = self._gateway.proxies.client(self._peer, request.header("x-forwarded-for"))
+        return request
 
     async def _next_head(self) -> bytes | None:
         """The next head; None if the connection ends, or idles, before one has begun."""

@@ -17,6 +17,7 @@ import msgspec
 from .. import __version__
 from ..providers.catalog import ModelError
 from . import content, cors, refusal
+from .access import KEY_HEADERS
 from .call import make_call
 from .exchange import Exchange
 from .http import Request
@@ -78,7 +79,7 @@ async def dispatch(gateway: Gateway, request: Request, reply: Reply, intake: Int
         raise refusal.method_not_allowed(request.method, route.allowed)
     key = None
     if not route.public and gateway.keys:
-        key = gateway.keys.identify(request.headers)
+        key = gateway.keys.identify(request.chosen(KEY_HEADERS))
         if key is None:
             raise refusal.unauthenticated()
     await handler(Visit(gateway, request, reply, key, intake))

@@ -7,6 +7,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from answers import DONE, finish, role, stream, text
 from door import ANSWER, PATH
+from penstock.protocol.head import check
 from penstock.server.http import MAX_CLIENT_ID, Request
 from rig import Rig
 from scripted import Upstream
@@ -70,7 +71,6 @@ async def test_an_id_that_no_log_line_should_bear_is_left_out_and_no_error(nurse
 
 
 def test_the_longest_id_of_a_client():
-    made = Request(
-        "GET", "/", {"x-client-request-id": "a" * 512}, http10=False, keep_alive=True, peer="", request_id=""
-    )
+    head = check(b"GET / HTTP/1.1\r\nHost: x\r\nX-Client-Request-Id: " + b"a" * 512 + b"\r\n\r\n")
+    made = Request(head, peer="", request_id="")
     assert made.client_id == "a" * 512
