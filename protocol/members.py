@@ -96,7 +96,8 @@ def _no_constant(name: str) -> None:
     raise ValueError(name)  # RFC 8259 section 6: "Infinity and NaN" are not permitted
 
 
-_scan = json.JSONDecoder(parse_int=_int, parse_float=_float, parse_constant=_no_constant).raw_decode
+_scan = json.JSONDecoder(parse_int=_int, parse_float=_float, parse_constant=_no_constant).scan_once  # type: ignore[attr-defined]  # typeshed leaves it out
+_plain_key = re.compile(r'"([ !#-\[\]-~]*+)"[ \t\n\r]*:[ \t\n\r]*').match
 _blank = re.compile(r"[ \t\n\r]*").match
 _colon = re.compile(r"[ \t\n\r]*:[ \t\n\r]*").match
 _comma = re.compile(r"[ \t\n\r]*(?:(,)[ \t\n\r]*|(?=\}))").match
@@ -110,7 +111,7 @@ def split(body: bytes, *, max_depth: int = MAX_DEPTH) -> Members:
     """
     try:
         return Members(body, _scan_members(body, max_depth))
-    except (ValueError, AttributeError, IndexError, RecursionError):
+    except (ValueError, AttributeError, IndexError, RecursionError, StopIteration):
         pass
     splitter = Splitter(max_depth=max_depth)
     splitter.feed(body)
@@ -138,12 +139,10 @@ def _scan_members(body: bytes, max_depth: int) -> list[Member]:
     more: object = text[at] != "}"
     while more:
         key = at
-        if text[key] != '"':
-            raise ValueError
-        name, at = _scan(text, key)
-        if not name.isascii():
-            name = json.loads(body[key:at])
-        start = _colon(text, at).end()  # type: ignore[union-attr]
+        if plain := _plain_key(text, key):
+            name, start = plain[1], plain.end()
+        else:
+            name, start = _odd_key(body, text, key)
         _, end = _scan(text, start)
         comma = _comma(text, end)
         at, more = comma.end(), comma[1]  # type: ignore[union-attr,index]
@@ -152,6 +151,14 @@ def _scan_members(body: bytes, max_depth: int) -> list[Member]:
     if len(names) != len(members) or _blank(text, at + 1).end() != len(text):  # type: ignore[union-attr]
         raise ValueError
     return members
+
+
+def _odd_key(body: bytes, text: str, key: int) -> tuple[str, int]:
+    """A name with escapes or beyond ASCII, and where its value begins."""
+    if text[key] != '"':
+        raise ValueError
+    _, end = _scan(text, key)
+    return json.loads(body[key:end]), _colon(text, end).end()  # type: ignore[union-attr]
 
 
 def _depth(body: bytes) -> int:

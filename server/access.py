@@ -18,6 +18,7 @@ name). With keys none of this is needed: a page has no key, and browsers add non
 from __future__ import annotations
 
 import fnmatch
+import functools
 import hashlib
 import hmac
 import re
@@ -203,6 +204,7 @@ def _address(name: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
+@functools.lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether a name or address can only mean this machine."""
     name = host.strip("[]").lower()

@@ -12,7 +12,7 @@ from typing import Any
 from .. import jsontext
 from ..chat import Answer, Choice, Failed, ToolCall, Usage
 from . import failures
-from .openai_mend import Chunk, canonical_usage, finish_reason, mend_texts
+from .openai_mend import Chunk, canonical_usage, finish_reason, identical, mend_texts
 from .openai_stream import encode_usage, usage_of
 from .openai_tools import Calls
 from .source import empty, malformed, truncated
@@ -20,6 +20,7 @@ from .source import empty, malformed, truncated
 __all__ = ["decode_response", "encode_response", "mend_response"]
 
 OBJECT = "chat.completion"
+_PLAIN_MESSAGE = frozenset({"role", "content", "refusal", "annotations"})
 _FORBIDDEN = frozenset({"error", "type", "event", "selected_model_id"})
 
 
@@ -56,9 +57,42 @@ def _read(
     choices = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
     if not choices:
         return malformed("an answer without choices")
+    if clean and _is_canonical(value):
+        return text, value
     mended = _mend(value, choices, Answer(id, model, created, [], None))
-    clean = clean and all(type(choice.get("index")) is int for choice in choices)  # True == 1, but no index
-    return (text, value) if clean and mended == value else (jsontext.dumps(mended), mended)
+    return (text, value) if clean and identical(mended, value) else (jsontext.dumps(mended), mended)
+
+
+def _is_canonical(value: Chunk) -> bool:
+    """Whether this is the plain answer that nearly all are, of which `mend` would change nothing."""
+    return (
+        type(value.get("id")) is str
+        and type(value.get("created")) is int
+        and type(value.get("model")) is str
+        and value.get("object") == OBJECT
+        and _FORBIDDEN.isdisjoint(value)
+        and all(map(_is_plain_choice, value["choices"]))
+        and (value.get("usage") is None or _is_plain_usage(value["usage"]))
+    )
+
+
+def _is_plain_usage(usage: Any) -> bool:
+    return isinstance(usage, dict) and identical(canonical_usage(usage), usage)
+
+
+def _is_plain_choice(choice: Any) -> bool:
+    message = choice.get("message") if isinstance(choice, dict) else None
+    return (
+        type(message) is dict
+        and _PLAIN_MESSAGE.issuperset(message)
+        and message.get("role") == "assistant"
+        and type(message.get("content")) is str
+        and type(message.get("refusal", "")) in (str, type(None))
+        and type(choice.get("index")) is int
+        and choice.get("finish_reason") in ("stop", "length")
+        and "delta" not in choice
+        and "text" not in choice
+    )
 
 
 def _mend(value: Chunk, choices: list[Chunk], given: Answer) -> Chunk:
