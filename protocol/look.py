@@ -141,20 +141,30 @@ class Look:
         texts = texts.replace(_NEXT, tail_out + head_out)
         return b"".join((head_out, texts.replace(_SECOND, middle_out) if middle_out else texts, tail_out))
 
-    def learn(self, block: bytes) -> None:
-        """Make a template of an event that was just parsed and mended, if it is of a shape that allows one."""
+    def learn(self, block: bytes, *, passed: bool = False) -> None:
+        """Make a template of an event that was just parsed, if it is of a shape that allows one.
+
+        `passed`: it goes out as it came. What decided that is there in every event of its shape; where
+        something was mended, a probe shows what is made of the shape.
+        """
         if self._lessons == 0:
             return
         fields = list(_field.finditer(block))
         if len(fields) != 1 or b"\r" in block:
             return
         start = fields[0].end()
-        tail = block[_text(block, start).end() :] + b"\n\n"  # type: ignore[union-attr]  # it matches everywhere
+        end = _text(block, start).end()  # type: ignore[union-attr]  # it matches everywhere
+        tail = block[end:] + b"\n\n"
         middle, filler = b"", _filler.search(tail)
         if filler is not None:
             middle, tail = tail[: filler.start(1)], tail[filler.end(1) :]
         self._lessons -= 1
         head = block[:start]
+        if passed and end > start:  # of an empty text, more may be let pass
+            template = _Template(head, middle, tail)
+            template.overhead = len(head) + len(middle) + len(tail) - len(b"data: \n\n")
+            self._put_first(template)
+            return
         probe = b"".join((head, _PROBE, middle, _FILLER_PROBE if middle else b"", tail))
         mended = self._mend(probe[:-2])
         if mended is None:
@@ -169,9 +179,9 @@ class Look:
             middle_out, _, tail_out = rest.partition(_FILLER_PROBE) if middle else (b"", b"", rest)
             template.out = head_out, middle_out, tail_out
         self._put_first(template)
-        del self._templates[_MAX_TEMPLATES:]
 
     def _put_first(self, template: _Template) -> None:
         self._templates.insert(0, template)
+        del self._templates[_MAX_TEMPLATES:]
         head, tail = template.head, template.tail
         self._plain = None if template.out or template.middle else (head, tail, len(head), len(tail))

@@ -45,6 +45,11 @@ class Members:
         member = self._members.get(name)
         return self.body[member.start : member.end] if member else b""
 
+    def looks(self, name: str, like: re.Pattern[bytes]) -> bool:
+        """Whether there is such a member and its value begins like this; nothing is copied or parsed."""
+        member = self._members.get(name)
+        return member is not None and like.match(self.body, member.start) is not None
+
     def value(self, name: str, default: Any = None) -> Any:
         """The value, parsed when asked for; `default` where there is no such member."""
         raw = self.raw(name)

@@ -47,7 +47,7 @@ _OURS = frozenset(
 
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")  # RFC 9110, 5.6.2, in lower case
 
-_EMPTY_LIST = re.compile(rb"\[\s*\]").fullmatch
+_EMPTY_LIST = re.compile(rb"\[[ \t\r\n]*\]")
 _UNSAID = TimeoutSettings()
 
 MakeTransport = Callable[[str, ProviderSettings], Transport]
@@ -148,7 +148,7 @@ class Provider:
         """What must differ from the client's body: members to replace or add, and (None) to leave out."""
         changes: dict[str, bytes | None] = {"model": _quote(model)}
         # OpenAI refuses an empty list of tools, and ollama's SDK sends one.
-        if _EMPTY_LIST(members.raw("tools")):
+        if members.looks("tools", _EMPTY_LIST):
             changes["tools"] = None
         options = members.value("stream_options")
         if not stream or not self.preset.ask_usage:

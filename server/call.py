@@ -8,6 +8,7 @@ it came; a target gets it with its own model id spliced in.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -175,10 +176,9 @@ def _with_messages(body: Members) -> Members:
         body = members.split(json.dumps(chat, ensure_ascii=False).encode("utf-8", "replace"))
     if "messages" not in body:
         raise refusal.bad_request("Missing required parameter: 'messages'.", "missing_required_parameter", "messages")
-    raw = body.raw("messages").strip()
-    if not raw.startswith(b"["):
+    if not body.looks("messages", _ARRAY):
         raise refusal.bad_request("'messages' must be an array.", "invalid_value", "messages")
-    if not raw[1:-1].strip():
+    if body.looks("messages", _EMPTY_ARRAY):
         raise refusal.bad_request("'messages' must have at least one message.", "invalid_value", "messages")
     return body
 
@@ -226,6 +226,8 @@ def _timeouts(header: str | None) -> TimeoutSettings:
     return msgspec.convert(said, TimeoutSettings)
 
 
+_ARRAY = re.compile(rb"\[")
+_EMPTY_ARRAY = re.compile(rb"\[[ \t\r\n]*\]")
 _NO_BODY = Members(b"", [])
 _NOTHING_SAID = TimeoutSettings()
 _PHASES = TimeoutSettings.__struct_fields__

@@ -184,7 +184,8 @@ class Passage(_Chunks[bytes]):
         if self._normaliser.version != before:
             self._look.forget()
         elif results and not self.life.ended and not self._normaliser.waits:
-            self._look.learn(block)
+            same = len(results) == 1 and len(results[0]) == len(block) + 2 and results[0].startswith(block)
+            self._look.learn(block, passed=same)
         return results
 
     def _mend(self, block: bytes) -> tuple[bytes, int] | None:
