@@ -283,6 +283,12 @@ def _encode(first: str, headers: Iterable[tuple[str, str]], good: re.Pattern[byt
     return head + b"\r\n"
 
 
+def _has_odd_bytes(region: bytes | bytearray) -> bool:
+    """Whether there is a NUL, or a CR or LF without the other."""
+    ends = region.count(b"\r\n")
+    return region.count(b"\n") != ends or region.count(b"\r") != ends or b"\0" in region
+
+
 class Scanner(Machine[bytes]):
     """Bytes to one whole head, from the first line through the blank line; `.unused` is what follows.
 
@@ -313,6 +319,11 @@ class Scanner(Machine[bytes]):
         if self.done:
             self.unused += chunk
             return b""
+        end = chunk.find(b"\r\n\r\n") + 4 if not self._held and chunk[:2] != b"\r\n" else 0
+        if 4 <= end <= self._limit and not _has_odd_bytes(chunk[:end]):  # the whole of it, as nearly always
+            self.done = True
+            self.unused = chunk[end:]
+            return chunk[:end]
         held, before = self._held, len(self._held)
         held += chunk
         skip = 2 if held.startswith(b"\r\n") else 0
@@ -332,8 +343,7 @@ class Scanner(Machine[bytes]):
 
     def _bad_byte(self, start: int, stop: int) -> RemoteProtocolError | None:
         """The fault of the first bad byte within the limit; a CR that ends the region may yet be good."""
-        region = self._held[start:stop]
-        if region.count(b"\n") == region.count(b"\r\n") == region.count(b"\r") and b"\0" not in region:
+        if not _has_odd_bytes(self._held[start:stop]):
             return None
         fault = _bad_byte(self._held, start, stop)
         return fault if fault is not None and fault.offset < self._limit else None

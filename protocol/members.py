@@ -24,6 +24,9 @@ from .splitter import MAX_DEPTH, MAX_NUMBER, Member, Splitter
 __all__ = ["MAX_DEPTH", "MAX_NUMBER", "Member", "Members", "Splitter", "split"]
 
 
+_decode = json.JSONDecoder().decode
+
+
 class Members:
     """A body and its members. Nothing of it changes; `replace` makes a new body."""
 
@@ -53,7 +56,7 @@ class Members:
     def value(self, name: str, default: Any = None) -> Any:
         """The value, parsed when asked for; `default` where there is no such member."""
         raw = self.raw(name)
-        return json.loads(raw.decode()) if raw else default
+        return _decode(raw.decode()) if raw else default
 
     def replace(self, changes: Mapping[str, bytes | None]) -> bytes:
         """A body in which members have new values (given as JSON bytes; None drops one, a new name adds one).

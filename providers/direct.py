@@ -26,6 +26,8 @@ from .transport import Origin, Transport, UpstreamError, UpstreamRequest, Upstre
 
 __all__ = ["DirectResponse", "DirectTransport"]
 
+_IDENTITY = ("accept-encoding", "identity")
+
 Connect = Callable[[], Awaitable[ByteStream]]
 
 
@@ -81,8 +83,8 @@ class DirectTransport(Transport):
     def _request_head(self, request: UpstreamRequest) -> bytes:
         """The request's head as bytes."""
         headers = [self._host, *request.headers]
-        if not any(name == "accept-encoding" for name, _ in request.headers):
-            headers.append(("accept-encoding", "identity"))
+        if "accept-encoding" not in dict(request.headers):
+            headers.append(_IDENTITY)
         if request.body or request.method not in ("GET", "HEAD"):
             headers.append(("content-length", str(len(request.body))))
         try:

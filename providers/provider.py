@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
+from json.encoder import encode_basestring_ascii
 from urllib.parse import urlsplit
 
 import trio
@@ -205,7 +206,7 @@ class Provider:
 
 
 def _quote(text: str) -> bytes:
-    return json.dumps(text).encode("ascii")
+    return encode_basestring_ascii(text).encode("ascii")
 
 
 def _split_url(name: str, base_url: str, drop_suffixes: tuple[str, ...]) -> tuple[str, str, str]:

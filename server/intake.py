@@ -47,7 +47,7 @@ class Intake:
         self._stream = stream
         self._peer = peer
         self._early = b""  # read, and not taken yet
-        self._news = trio.lowlevel.ParkingLot()
+        self._waiting: trio.lowlevel.Task | None = None  # for what the pump reads
         self._room = trio.lowlevel.ParkingLot()
         self._length = 0  # of the body that was announced and not read yet
         self._chunked = False
@@ -73,7 +73,7 @@ class Intake:
         if not self._at_end:  # the clock cancels this now and then, and calls it again
             self.gone = await self._read_to_end()
             self._at_end = True
-            self._news.unpark_all()
+            self._wake()
             if self.gone:
                 self.on_gone()
         await trio.sleep_forever()  # there is nothing more to read, but still a clock to keep
@@ -90,22 +90,32 @@ class Intake:
                     return self._gateway.config.server.half_closed == "leave"
                 self._early += data
                 del data  # the next wait may be a long one
-                self._news.unpark_all()
+                self._wake()
         except StreamBroken:
             return True
 
     async def _more(self) -> bytes:
         """What has been read, waiting for it if need be; b"" at the end of the client's input, or of the time."""
         if not self._early and not self._at_end and not self._late:
-            await self._news.park()
+            self._waiting = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._give_up)
         data, self._early = self._early, b""
         self._room.unpark_all()
         return data
 
+    def _wake(self) -> None:
+        task, self._waiting = self._waiting, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+    def _give_up(self, _: object) -> trio.lowlevel.Abort:
+        self._waiting = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
     def stop_waiting(self) -> None:
         """Let the connection's own task go on although nothing has come: its time is over."""
         self._late = True
-        self._news.unpark_all()
+        self._wake()
 
     # -- the head ------------------------------------------------------------------------------------
 

@@ -22,6 +22,8 @@ def kept_headers(response: UpstreamResponse) -> Headers:
     """The upstream's headers that mean something to the client; its request id under a name of its own."""
     kept: Headers = []
     for name, value in response.headers:
+        if name[:1] not in ("x", "r"):
+            continue
         if name.startswith(("x-ratelimit-", "retry-after")) or name == "x-should-retry":
             kept.append((name, value))
         elif name == "x-request-id":

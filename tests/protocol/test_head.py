@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import h11
 import pytest
 
 import feeding
 from penstock.protocol import head
-from penstock.protocol.errors import LimitExceeded, RemoteProtocolError
+from penstock.protocol.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
 
 POST = (
     b"POST /v1/chat/completions?a=%20 HTTP/1.1\r\n"
@@ -364,3 +365,69 @@ def test_c45_work_is_linear_in_the_bytes(piece: int) -> None:
     scanner: Any = head.Scanner()
     data = b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 2000
     assert feeding.work(scanner, data, piece) <= 12 * len(data)
+
+
+WRITTEN = [("host", "127.0.0.1:9"), ("content-type", "application/json"), ("x-odd_name!", "a\tb \xe9"), ("x-empty", "")]
+
+
+def test_a_request_that_was_written_reads_back_here_and_in_h11() -> None:
+    raw = head.encode_request("POST", "/v1/chat/completions?a=%20", WRITTEN)
+    fields = [(name.encode(), value.encode("latin-1")) for name, value in WRITTEN]
+    found = head.check(raw)
+    assert (found.method, found.target, found.headers) == ("POST", "/v1/chat/completions?a=%20", fields)
+    reader = h11.Connection(h11.SERVER)
+    reader.receive_data(raw)
+    event = reader.next_event()
+    assert isinstance(event, h11.Request)
+    assert (event.method, event.target, list(event.headers)) == (b"POST", b"/v1/chat/completions?a=%20", fields)
+
+
+@pytest.mark.parametrize("status", [200, 404, 418, 599])
+def test_a_response_that_was_written_reads_back_here_and_in_h11(status: int) -> None:
+    raw = head.encode_response(status, WRITTEN)
+    found = head.check(raw, kind="response")
+    assert (found.status, len(found.headers)) == (status, len(WRITTEN))
+    reader = h11.Connection(h11.CLIENT)
+    reader.send(h11.Request(method="GET", target="/", headers=[("host", "x")]))
+    reader.receive_data(raw)
+    event = reader.next_event()
+    assert isinstance(event, h11.Response)
+    assert (event.status_code, list(event.headers)) == (status, found.headers)
+
+
+def test_whatever_request_is_let_through_h11_reads_the_same() -> None:
+    found = head.check(POST)
+    reader = h11.Connection(h11.SERVER)
+    reader.receive_data(POST)
+    event = reader.next_event()
+    assert isinstance(event, h11.Request)
+    assert (event.method.decode(), event.target.decode()) == (found.method, found.target)
+    assert list(event.headers) == found.headers
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("x", "a\r\nset-cookie: b"),
+        ("x", "a\nb"),
+        ("x", "a\rb"),
+        ("x", "a\0b"),
+        ("x y", "a"),
+        ("x\r\ny", "a"),
+        ("", "a"),
+        ("x", "ж"),
+    ],
+)
+def test_no_head_carries_what_it_cannot(header: tuple[str, str]) -> None:
+    for write in (
+        lambda: head.encode_response(200, [header]),
+        lambda: head.encode_request("GET", "/", [("a", "b"), header]),
+    ):
+        with pytest.raises(LocalProtocolError):
+            write()
+
+
+@pytest.mark.parametrize(("method", "target"), [("GET", "/a b"), ("GET", "/\r\nx"), ("G T", "/"), ("GET", "")])
+def test_no_first_line_carries_what_it_cannot(method: str, target: str) -> None:
+    with pytest.raises(LocalProtocolError):
+        head.encode_request(method, target, [])

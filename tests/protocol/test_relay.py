@@ -771,3 +771,38 @@ def test_the_look_changes_nothing_but_the_cost():
 def test_c45_a_stream_in_single_bytes_costs_no_more_than_its_frames():
     found = drive(Relay("openai", "openai"), feeding.bytewise(STREAM))
     assert found[0] == STREAM
+
+
+def test_tokens_that_come_one_by_one_go_the_short_way_to_the_same_end():
+    texts = ["Hel", "lo", " мир", "👩‍💻", "\\n", "\u2028", '\\"', "", "\x7f"]
+    frames = [
+        chunk(ROLE),
+        *(chunk(delta={"content": text}) for text in ["first", *texts]),
+        chunk(delta={}, finish="stop"),
+    ]
+    pieces = [sse(frame, done=False) for frame in frames] + [DONE]
+    relay, short = Relay("openai", "openai"), 0
+    quick = []
+    out = b""
+    for piece in pieces:
+        if relay._quick is not None:
+            passed = relay._quick(piece)
+            short += passed is not None
+            quick.append(passed in (None, piece))
+            if passed is not None:
+                out += passed
+                continue
+        out += relay.feed(piece)
+    assert all(quick)
+    assert short >= 5
+    assert out == drive(Relay("openai", "openai"), [b"".join(pieces)])[0]
+
+
+def test_the_short_way_counts_what_passes():
+    relay, other = Relay("openai", "openai"), Relay("openai", "openai")
+    pieces = [sse(chunk(delta={"content": f"token {at}" * at}), done=False) for at in range(9)]
+    for piece in (sse(chunk(ROLE), done=False), *pieces):
+        relay.feed(piece)
+        other.feed(bytearray(piece))  # which is no bytes, and goes the long way
+    for name in ("frames", "bytes_in", "bytes_out", "largest_frame"):
+        assert getattr(relay.stats, name) == getattr(other.stats, name), name

@@ -136,3 +136,11 @@ def test_a_failure_from_outside_stands(begun):
 
 def test_a_stream_that_answers_nothing_but_usage_is_no_answer():
     assert whole(sse({"choices": [], "usage": USAGE})).failed.message
+
+
+def test_too_much_text_is_a_failure_though_the_upstream_has_said_all():
+    found = Whole("openai", "openai", max_message_bytes=1)
+    found.feed(STREAM)
+    assert (found.ended, found.started, str(found.ending)) == (True, False, "failed")
+    assert found.close() == b""
+    assert found.failed is not None
