@@ -44,11 +44,17 @@ class Connector:
         try:
             # What trio makes is a trio socket; the plain one inside is all that is wanted of it.
             opened = (await trio.open_tcp_stream(host, port)).socket
+        except UnicodeError as exc:  # a name that IDNA cannot encode
+            raise UpstreamError("dns", _MESSAGES["dns"], sent=False) from exc
         except OSError as exc:
             raise connect_error(exc) from exc
         plain = socket.socket(opened.family, opened.type, opened.proto, opened.detach())
-        no_delay(plain)
         stream = SocketStream(plain)
+        try:
+            no_delay(plain)
+        except OSError as exc:  # it was reset in the meantime
+            stream.close()
+            raise connect_error(exc) from exc
         return stream if scheme == "http" else await self._encrypted(stream)
 
     async def _encrypted(self, stream: SocketStream) -> ByteStream:
@@ -57,6 +63,7 @@ class Connector:
                 self._tls = await trio.to_thread.run_sync(client_context)  # reads files, the first time
             return await start_tls(stream, self._tls, server_name=self._origin.host)
         except ssl.SSLError as exc:
+            stream.close()
             raise tls_error(exc) from exc
         except StreamBroken as exc:
             raise UpstreamError("reset", _MESSAGES["reset"], sent=False) from exc

@@ -54,7 +54,7 @@ class Deadline:
     cancels the scope in place of the scope's own deadline.
     """
 
-    __slots__ = ("_clock", "_now", "_seconds", "_timeouts", "_until", "_whole", "due", "scope", "which")
+    __slots__ = ("_clock", "_limit", "_now", "_seconds", "_timeouts", "_until", "_whole", "due", "scope", "which")
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class Deadline:
     ) -> None:
         self._timeouts = timeouts
         self._until = until
+        self._limit = "total"
         self._whole = whole
         self._now = trio.lowlevel.current_clock().current_time
         self._seconds = _NEVER
@@ -79,7 +80,7 @@ class Deadline:
         """Begin `phase` (`connect`, `first_event`, `idle`, `settle`) with its whole time."""
         if self._whole and phase != "connect":
             if phase == "settle":
-                self._until = min(self._until, self.due)  # it is part of the answer's time
+                self.limit(self.due, "answer")  # it is part of the answer's time
             elif self.which == "answer":
                 return
             else:
@@ -99,15 +100,20 @@ class Deadline:
         self.due = self._until
         self._clock.move(self._until)
 
-    def limit(self, until: float) -> None:
-        """No phase may pass `until` from now on, if that is earlier than before."""
-        self._until = min(self._until, until)
-        self.due = min(self.due, self._until)
+    def limit(self, until: float, name: str) -> None:
+        """No phase may pass `until` from now on, if that is earlier than before; `name` is what has then fired."""
+        if until < self._until:
+            self._until, self._limit = until, name
+        self.hold_to(self._until)
+
+    def hold_to(self, due: float) -> None:
+        """The phase under way ends at `due` at the latest."""
+        self.due = min(self.due, due)
         self._clock.move(self.due)
 
     @property
     def fired(self) -> str:
-        """The phase that ran out (`total` if it was the request's own limit), or "" if none did."""
+        """The phase that ran out, or the limit above all phases (`total`); "" if none did."""
         if not self.scope.cancelled_caught:
             return ""
-        return "total" if self._now() >= self._until else self.which
+        return self._limit if self._now() >= self._until else self.which

@@ -75,15 +75,18 @@ class Line:
         self._body: AsyncIterator[bytes] | None = None
         self.sent = False
 
-    async def send(self, request: UpstreamRequest, on_written: Callable[[], None]) -> tuple[int, list[tuple[str, str]]]:
+    async def send(
+        self, request: UpstreamRequest, on_progress: Callable[[], None]
+    ) -> tuple[int, list[tuple[str, str]]]:
         """Send `request`; status and headers of the response. Whatever is raised, the line is closed."""
         self.sent = False
 
         async def trace(name: str, info: dict[str, Any]) -> None:
             if name in ("http11.send_request_headers.started", "http2.send_request_headers.started"):
                 self.sent = True
+                on_progress()
             elif name in ("http11.send_request_body.complete", "http2.send_request_body.complete"):
-                on_written()
+                on_progress()
 
         try:
             response = await self._transport.handle_async_request(self._request(request, trace))

@@ -105,7 +105,6 @@ class Provider:
         base_url = preset.base_url if settings.base_url is UNSET else settings.base_url
         self.origin, self._prefix, self._query = _split_url(name, base_url, preset.drop_suffixes)
         self._headers = _fixed_headers(name, preset.headers, settings.headers, key if preset.auth == "bearer" else "")
-        self.has_key = bool(key)
         self.transport = make_transport(self.origin, settings)
         models = preset.models if settings.models is UNSET else settings.models
         ask = None if models or settings.models is not UNSET else self._fetch_models
@@ -136,7 +135,7 @@ class Provider:
         else:
             body = members.replace(self._changes(members, model, stream))
         sent = [*self._headers, ("content-type", "application/json")]
-        sent += [(key, value) for key, value in headers if key in FORWARDED]
+        sent += [(key, value) for key, value in headers if key in FORWARDED and value.isascii()]
         if request_id:
             sent.append(("x-request-id", request_id))
         return UpstreamRequest("POST", self._target(self.preset.chat_path), sent, body)

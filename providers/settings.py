@@ -53,7 +53,7 @@ class TimeoutSettings(Settings, frozen=True):
 
 
 class Timeouts(Settings, frozen=True):
-    """Seconds, decided; 0 means none. Has what `deadline.Limits` asks for."""
+    """Seconds, decided; 0 means none."""
 
     connect: float = 10.0
     """Name lookup, connecting and TLS."""

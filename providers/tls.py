@@ -131,8 +131,8 @@ class TlsStream(ByteStream):
 
     async def send_some(self, data: bytes | memoryview) -> int:
         while not (sent := self.send_now(data)):
-            # A receiving task may add to `_unsent` while this waits, but only at its end.
-            self._unsent = self._unsent[await self._beneath.send_some(self._unsent) :]
+            taken = await self._beneath.send_some(self._unsent)
+            self._unsent = self._unsent[taken:]  # read anew: a receiving task may have added to it meanwhile
         return sent
 
     def idle_and_open(self) -> bool:

@@ -105,6 +105,8 @@ async def _serve_until_told(
         gc.freeze()  # what is there now stays: it need not be walked again and again
         code = await _until_told(gateway, signals)
         connections.cancel_scope.cancel()
+    for provider in gateway.catalog.providers.values():
+        provider.transport.close()
     return code
 
 

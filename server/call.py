@@ -45,6 +45,9 @@ SLICE = 65536
 
 TIMEOUTS_HEADER = "x-penstock-timeouts"
 
+LEAST_KEEPALIVE = 0.01
+"""Seconds. Whoever asks for less is served as if they had asked for this: a comment costs a write."""
+
 
 class Call(NamedTuple):
     """One chat request that may be served."""
@@ -58,6 +61,7 @@ class Call(NamedTuple):
     key_name: str
     request_id: str
     client_id: str
+    peer: str
     created: int
     limits: Limits
     timeouts: TimeoutSettings
@@ -72,7 +76,8 @@ class Call(NamedTuple):
     @property
     def keepalive(self) -> float:
         """Seconds of silence that are filled with a comment; the first target's word counts for all of them."""
-        return self.timeouts_for(self.targets[0].provider).keepalive
+        seconds = self.timeouts_for(self.targets[0].provider).keepalive
+        return max(seconds, LEAST_KEEPALIVE) if seconds else 0.0
 
     @property
     def keeps_alive(self) -> bool:
@@ -125,7 +130,7 @@ async def make_call(gateway: Gateway, request: Request, raw: bytes, key: Key | N
         raise refusal.bad_request("Missing required parameter: 'model'.", "missing_required_parameter", "model")
     if not isinstance(model, str) or not model:
         raise refusal.bad_request("'model' must be a non-empty string.", "invalid_value", "model")
-    body = _with_messages(body)
+    body = _with_messages(body, limits.json_depth)
     stream = _flag(body, "stream")
     options = body.value("stream_options") if "stream_options" in body else None
     if options is not None and not isinstance(options, dict):
@@ -141,6 +146,7 @@ async def make_call(gateway: Gateway, request: Request, raw: bytes, key: Key | N
         key_name=key.name if key else "",
         request_id=request.request_id,
         client_id=request.client_id,
+        peer=request.peer,
         created=int(time.time()),
         limits=limits,
         timeouts=said,
@@ -163,7 +169,7 @@ async def _read_members(body: bytes, max_depth: int) -> Members:
         raise refusal.from_protocol(exc) from exc
 
 
-def _with_messages(body: Members) -> Members:
+def _with_messages(body: Members, max_depth: int) -> Members:
     """The body, which must have messages: an array with at least one element.
 
     Some clients post the form of the Responses API here and expect a chat's answer: they get it.
@@ -173,7 +179,7 @@ def _with_messages(body: Members) -> Members:
             chat = to_chat({name: body.value(name) for name in body.names()})
         except RemoteProtocolError as exc:
             raise refusal.bad_request(str(exc), exc.kind) from exc
-        body = members.split(json.dumps(chat, ensure_ascii=False).encode("utf-8", "replace"))
+        body = members.split(json.dumps(chat, ensure_ascii=False).encode("utf-8", "replace"), max_depth=max_depth + 2)
     if "messages" not in body:
         raise refusal.bad_request("Missing required parameter: 'messages'.", "missing_required_parameter", "messages")
     if not body.looks("messages", _ARRAY):

@@ -74,7 +74,9 @@ async def _unzstd(body: bytes, limit: int) -> bytes:
 
     out = bytearray()
     try:
-        with zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).stream_reader(io.BytesIO(body)) as reader:
+        with zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).stream_reader(
+            io.BytesIO(body), read_across_frames=True
+        ) as reader:
             while part := reader.read(SLICE):
                 out += part
                 _check_size(len(out), limit)

@@ -43,11 +43,13 @@ _NOBODYS_FAILURE = ("completed", "client_gone", "shut_down")
 
 
 class Outcome(NamedTuple):
-    """What an attempt came to. With `failed` set nothing has reached the client yet; `again`: try the next."""
+    """What an attempt came to. With `failed` set nothing has reached the client yet; `again`: try the next;
+    `asked`: whether the upstream was asked at all."""
 
     ending: Ending
     failed: Failed | None = None
     again: bool = False
+    asked: bool = True
 
 
 class Exchange:
@@ -73,7 +75,7 @@ class Exchange:
         self._reply = reply
         self._intake = intake
         self._record = Record(
-            call.request_id, call.model, stream=call.stream, key=call.key_name, client_id=call.client_id
+            call.request_id, call.model, stream=call.stream, key=call.key_name, client_id=call.client_id, peer=call.peer
         )
         self._deadline: Deadline | None = None
         self._relay: Relay | Whole | None = None
@@ -112,7 +114,7 @@ class Exchange:
             self._interrupt(Ending("client_gone"))
         else:  # policy "drain": read on for the usage, say nothing more, and not for ever
             self._reply.muted = True
-            deadline.limit(trio.current_time() + self._gateway.config.timeouts.drain)
+            deadline.limit(trio.current_time() + self._gateway.config.timeouts.drain, "total")
 
     def _interrupt(self, ending: Ending) -> None:
         """Stop what is under way. The attempt's scope is cancelled, and no further attempt is made."""
@@ -132,9 +134,8 @@ class Exchange:
     async def _keep_client_alive(self, interval: float) -> None:
         self._wrote_at = trio.current_time()
         while True:
-            due = self._wrote_at + interval
-            if due > trio.current_time():
-                await trio.sleep_until(due)
+            await trio.sleep_until(self._wrote_at + interval)  # a checkpoint, also when that is past
+            if self._wrote_at + interval > trio.current_time():
                 continue
             self._wrote_at = trio.current_time()
             try:
@@ -174,12 +175,18 @@ class Exchange:
     # -- the upstreams -------------------------------------------------------------------------------
 
     async def _serve(self) -> Ending:
-        outcome = Outcome(Ending("failed"), refusal.internal())
+        outcome = Outcome(Ending("shut_down"), refusal.busy("The gateway is shutting down.").failed)
         try:
-            for target in self._call.targets:
-                outcome = await self._attempt(target)
-                if not outcome.again or self._reply.committed or self._reply.muted or self._interrupted is not None:
+            for number, target in enumerate(self._call.targets):
+                if self._interrupted is not None:
+                    break  # nobody is asked for a client that has left, or when we are going down
+                latest = await self._attempt(target)
+                if latest.asked or not number:
+                    outcome = latest  # of one that could not be asked, nothing is learned that is worth telling
+                if not latest.again or self._reply.committed or self._reply.muted:
                     break
+            if self._has_left() and outcome.ending.kind != "completed":
+                return Ending("client_gone")
             if outcome.failed is not None:
                 await self._tell(outcome.failed)
         except StreamBroken:
@@ -188,28 +195,30 @@ class Exchange:
             return Ending("timed_out", "write")
         return Ending("client_gone") if self._reply.muted else outcome.ending
 
+    def _has_left(self) -> bool:
+        return self._interrupted is not None and self._interrupted.kind == "client_gone"
+
     async def _attempt(self, target: Target) -> Outcome:
         call, provider = self._call, target.provider
+        self._relay, self._kept = None, []
         try:
             request = call.upstream_request(target)
         except RemoteProtocolError as exc:  # it cannot be said in this upstream's dialect; in another's it may
-            return Outcome(Ending("failed"), refusal.from_protocol(exc).failed, again=True)
-        attempt = Attempt(provider.name, target.model)
+            return Outcome(Ending("failed"), refusal.from_protocol(exc).failed, again=True, asked=False)
+        attempt = Attempt(provider.name)
         self._record.attempts.append(attempt)
         if not provider.slots.try_acquire():
             attempt.failure = "busy"
             refused = refusal.too_many(f"Provider '{provider.name}' is at its limit of parallel requests.")
-            return Outcome(Ending("failed"), refused.failed, again=True)
+            return Outcome(Ending("failed"), refused.failed, again=True, asked=False)
         alarm, timeouts = self._intake.alarm, call.timeouts_for(provider)
         until = self._record.started_at + timeouts.total if timeouts.total else _NEVER
         deadline = Deadline(timeouts, until=until, whole=not call.stream, clock=alarm)
-        self._target, self._deadline, self._relay, self._kept = target, deadline, None, []
+        self._target, self._deadline = target, deadline
         self._reply.deadline = deadline
         self._reply.write_timeout = timeouts.write or _NEVER
         response: UpstreamResponse | None = None
         try:
-            if self._interrupted is not None:
-                deadline.scope.cancel()
             with deadline.scope:
                 response = await provider.transport.send(request, deadline)
                 del call, request  # an open stream need not hold what was asked
@@ -226,7 +235,7 @@ class Exchange:
             provider.slots.release()
             self._reply.deadline = None
             alarm.clear()
-        if outcome.ending.kind not in _NOBODYS_FAILURE and not self._reply.muted:
+        if outcome.ending.kind not in _NOBODYS_FAILURE and not self._reply.muted and self._interrupted is None:
             attempt.failure = str(outcome.ending)
         return outcome
 
@@ -239,10 +248,9 @@ class Exchange:
             return Outcome(Ending("failed"), failed, again=_worth_another_try(failed))
         relay = self._relay = self._call.relay(source, response.header("content-type"), redactor.failed)
         last = await (self._stream if self._call.stream else self._whole)(response, relay, deadline)
-        outcome = await self._deliver(relay, last)
-        if outcome.failed is None:
-            response.finish(settle=outcome.ending.kind == "completed")
-        return outcome
+        if relay.ending == Ending("completed"):
+            response.finish(settle=True)  # before the client takes it: the connection may serve others
+        return await self._deliver(relay, last)
 
     async def _deliver(self, relay: Relay | Whole, last: bytes) -> Outcome:
         """The relay has come to its ending: `last` goes to the client, unless nothing did and it failed."""
@@ -260,6 +268,7 @@ class Exchange:
         """The hot path: returns when the stream is over, with the bytes that are to end it."""
         reply, receive, feed = self._reply, response.receive, relay.feed
         write = self._write if self._call.keeps_alive else reply.write
+        settled = _NEVER
         while True:
             piece = await receive()
             out = feed(piece) if piece else relay.close()
@@ -269,10 +278,17 @@ class Exchange:
             if out:
                 if not reply.committed:
                     self._commit()
-                await write(out)
+                try:
+                    await write(out)
+                except StreamBroken:
+                    self._client_left()  # noticed here before the pump has
+                    if not reply.muted:
+                        raise
             if life.finished:
-                if deadline.which != "settle":  # once: what still comes does not buy more time
+                if deadline.which != "settle":
                     deadline.enter("settle")
+                    settled = deadline.due
+                deadline.hold_to(settled)  # what still comes, or is slow to be taken, buys no more time
             elif deadline.which == "idle":
                 deadline.extend()  # comments count as life here, but not before the first event
             elif life.started:
@@ -301,6 +317,8 @@ class Exchange:
             ending, again = Ending("timed_out", which), which != "total"
         if not self._reply.committed:
             return Outcome(ending, failed, again)
+        if self._reply.ended and relay is not None and relay.ending is not None:
+            ending = relay.ending  # all is said, and was only slow to be taken
         with trio.move_on_after(LAST_WORD) as scope:
             await self._end_stream(self._in_band(failed))
         if scope.cancelled_caught:
@@ -315,7 +333,9 @@ class Exchange:
             if relay.started:
                 return await self._deliver(relay, last)
         kind = "failed" if response is None else "truncated"
-        failed = Failed(self._gateway.redactor.text(f"Provider '{provider}': {exc}"), retry=None)
+        # An upstream that had begun to answer has worked, and would be paid again.
+        retry = None if response is None else False
+        failed = Failed(self._gateway.redactor.text(f"Provider '{provider}': {exc}"), retry=retry)
         return Outcome(Ending(kind), failed, again=True)
 
     async def _tell(self, failed: Failed) -> None:

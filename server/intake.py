@@ -158,7 +158,7 @@ class Intake:
                     self._early = scanner.unused + self._early
                     return raw
                 if not begun and scanner.pending:  # more than the empty line that some send after a body
-                    begun = True
+                    begun, self._late = True, False
                     gateway.idle.discard(self)
                     self.alarm.move(_after(timeouts.header))
         finally:

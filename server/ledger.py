@@ -20,13 +20,12 @@ log = logging.getLogger("penstock.requests")
 
 
 class Attempt:
-    """One call of one upstream. `failure` is a short fixed word, "" if it was this one that answered."""
+    """One call of one upstream. `failure` is a short fixed word; "" if it answered, or was not to blame."""
 
-    __slots__ = ("failure", "model", "provider")
+    __slots__ = ("failure", "provider")
 
-    def __init__(self, provider: str, model: str) -> None:
+    def __init__(self, provider: str) -> None:
         self.provider = provider
-        self.model = model
         self.failure = ""
 
 
@@ -38,9 +37,9 @@ class Record:
         "bytes_out",
         "client_id",
         "ending",
-        "first_at",
         "key",
         "model",
+        "peer",
         "request_id",
         "started_at",
         "status",
@@ -48,14 +47,16 @@ class Record:
         "usage",
     )
 
-    def __init__(self, request_id: str, model: str, *, stream: bool, key: str, client_id: str = "") -> None:
+    def __init__(
+        self, request_id: str, model: str, *, stream: bool, key: str, client_id: str = "", peer: str = ""
+    ) -> None:
         self.request_id = request_id
+        self.peer = peer
         self.client_id = client_id
         self.model = model
         self.stream = stream
         self.key = key
         self.started_at = trio.current_time()
-        self.first_at = 0.0
         self.attempts: list[Attempt] = []
         self.ending: Ending | None = None
         self.usage: Usage | None = None
@@ -96,7 +97,8 @@ def _line(record: Record, ending: Ending) -> str:
     status = 499 if ending.kind == "client_gone" else record.status
     took = trio.current_time() - record.started_at
     client_id = f" client_id={record.client_id!r}" if record.client_id else ""
+    key = f" key={record.key!r}" if record.key else ""
     return (
         f"{record.request_id} {status} {ending} model={record.model!r} stream={record.stream} tried={tried} "
-        f"tokens={tokens} bytes={record.bytes_out} seconds={took:.3f}{client_id}"
+        f"tokens={tokens} bytes={record.bytes_out} seconds={took:.3f} peer={record.peer or '-'}{key}{client_id}"
     )

@@ -139,6 +139,7 @@ async def _serve(
             return
         if tls is not None:
             stream = await _start_tls(gateway, stream, tls)
+            gateway.connections -= 1  # the connection counts itself
         await Connection(gateway, stream, peer).serve()
     except (OSError, StreamBroken, trio.TooSlowError) as exc:
         log.debug("no connection with %s: %s", peer, exc)  # a failed handshake, or gone before it began
@@ -153,9 +154,10 @@ async def _start_tls(gateway: Gateway, stream: ByteStream, tls: ssl.SSLContext) 
     try:
         with trio.fail_after(gateway.config.timeouts.header or float("inf")):
             return await start_tls(stream, tls, server_side=True)
-    finally:
+    except BaseException:
         gateway.connections -= 1
         gateway.note_change()
+        raise
 
 
 async def _turn_away(

@@ -128,10 +128,13 @@ def internal() -> Failed:
 async def send(reply: Reply, failed: Failed, headers: Sequence[tuple[str, str]] = ()) -> None:
     """Answer with an error, as status and body, in the shape that OpenAI's clients read."""
     status, body = openai.encode_error(failed)
+    if failed.retry is not None:  # our own word counts, not what an upstream said of another answer
+        headers = [(name, value) for name, value in headers if name != "x-should-retry"]
     said = {name for name, _ in headers}
     own: Headers = [("content-type", "application/json")]
-    if failed.retry is not None and "x-should-retry" not in said:
+    if failed.retry is not None:
         own.append(("x-should-retry", "true" if failed.retry else "false"))
-    if failed.retry_after is not None and "retry-after" not in said:
-        own.append(("retry-after", str(max(1, round(failed.retry_after)))))
+    after = 1.0 if failed.retry_after is None and status == 503 else failed.retry_after
+    if after is not None and "retry-after" not in said:
+        own.append(("retry-after", str(max(1, round(after)))))
     await reply.send(status, [*own, *headers], body)

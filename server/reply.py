@@ -141,9 +141,11 @@ class Reply:
 
     async def end(self, data: bytes = b"") -> None:
         """Complete the body, `data` being the last of it, in one write with the terminator."""
-        self.ended = True
-        if self._chunked:
+        if self.ended:
+            data = b""  # all was said before, and is only to be sent: a write of it was cut short
+        elif self._chunked:
             data = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + LAST
+        self.ended = True
         if self._held:
             data = self._with_held(data)
         if data:

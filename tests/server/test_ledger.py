@@ -213,7 +213,7 @@ async def test_c08_after_two_hundred_aborts_one_is_admitted_at_once(nursery, aut
 def test_a_record_cannot_end_twice():
     async def body():
         ledger, record = Ledger(), Record("req_1", "up/tiny", stream=True, key="")
-        record.attempts.append(Attempt("up", "tiny"))
+        record.attempts.append(Attempt("up"))
         ledger.open(record)
         ledger.close(record, Ending("completed"))
         with pytest.raises(RuntimeError, match="req_1 ended twice: completed, then failed"):
