@@ -8,7 +8,7 @@ import pytest
 import trio
 import trustme
 
-from penstock.providers.connect import Connector, connect_error
+from penstock.providers.connect import Connector, _family, connect_error
 from penstock.providers.direct import DirectTransport
 from penstock.providers.stream import SocketStream, StreamBroken
 from penstock.providers.tls import TlsStream, client_context, start_tls
@@ -53,19 +53,49 @@ def free_port():
         return taken.getsockname()[1]
 
 
-async def test_a_plain_connection(nursery):
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_plain_connection_to_an_address_and_to_a_name(nursery, host):
     async def echo(stream):
         await stream.send_all(await stream.receive())
         stream.close()
 
     port = await listen(nursery, echo)
-    stream = await Connector(Origin("http", "127.0.0.1", port))()
+    stream = await Connector(Origin("http", host, port))()
     assert isinstance(stream, SocketStream)
     assert stream._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     await stream.send_all(b"hello")
     assert await stream.receive() == b"hello"
     assert await stream.receive() == b""
     stream.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "family"),
+    [
+        ("127.0.0.1", socket.AF_INET),
+        ("::1", socket.AF_INET6),
+        ("fe80::1%lo", None),  # its scope has to be looked up
+        ("localhost", None),
+        ("127.1", None),
+    ],
+)
+def test_what_is_an_address_and_what_is_looked_up(host, family):
+    assert _family(host) == family
+
+
+async def test_cancelled_while_connecting_it_leaves_no_socket_open(nursery, monkeypatch):
+    made = []
+    monkeypatch.setattr(socket.socket, "connect_ex", lambda self, address: made.append(self) or errno.EINPROGRESS)
+    monkeypatch.setattr(trio.lowlevel, "wait_writable", lambda sock: trio.sleep_forever())
+    with trio.move_on_after(0.01):
+        await Connector(Origin("http", "127.0.0.1", 9))()
+    assert [sock.fileno() for sock in made] == [-1]
+
+
+async def test_c69_a_name_that_no_lookup_takes():
+    with pytest.raises(UpstreamError) as caught:
+        await Connector(Origin("http", "a" * 70 + ".example", 80))()
+    assert (caught.value.kind, caught.value.sent) == ("dns", False)
 
 
 async def serve_json(stream, context=None):
