@@ -16,6 +16,7 @@ from .errors import LimitExceeded
 from .lifecycle import TRANSITIONS, Ending, Lifecycle, Phase, Sign
 
 __all__ = [
+    "NEW_ENTRY",
     "TRANSITIONS",
     "Accumulator",
     "Answer",
@@ -35,6 +36,7 @@ __all__ = [
     "Text",
     "ToolCall",
     "Usage",
+    "size",
 ]
 
 
@@ -168,6 +170,15 @@ class Answer(NamedTuple):
     usage: Usage | None
 
 
+NEW_ENTRY = 512
+"""What a choice or a tool call counts for in limits of memory, besides its texts."""
+
+
+def size(*texts: str) -> int:
+    """Bytes of these texts in UTF-8."""
+    return sum(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts)
+
+
 class _Parts:
     """The pieces of one choice."""
 
@@ -182,7 +193,8 @@ class _Parts:
 
 
 class Accumulator:
-    """Events in, the whole answer out. More than `max_message_bytes` of text is LimitExceeded, before it is kept."""
+    """Events in, the whole answer out. More than `max_message_bytes` is LimitExceeded, before it is kept: texts, ids
+    and names count, and each choice and tool call `NEW_ENTRY` more."""
 
     __slots__ = ("_choices", "_left", "_limit", "_start", "usage")
 
@@ -203,24 +215,31 @@ class Accumulator:
                 case Refusal(text, choice):
                     self._parts(choice, text).refusal.append(text)
                 case ToolCall(choice, index, id, name, arguments):
-                    calls = self._parts(choice, arguments).calls
-                    known = calls.get(index, ("", "", []))
+                    calls = self._parts(choice, id, name, arguments).calls
+                    known = calls.get(index)
+                    if known is None:
+                        self._count(NEW_ENTRY)
+                        known = ("", "", [])
                     known[2].append(arguments)
                     calls[index] = (known[0] or id, known[1] or name, known[2])
                 case Finish(choice, reason):
-                    self._parts(choice, "").reason = reason
+                    self._parts(choice).reason = reason
                 case Start():
                     self._start = event
                 case Usage():
                     self.usage = event
 
-    def _parts(self, choice: int, text: str) -> _Parts:
-        self._left -= len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    def _count(self, more: int) -> None:
+        self._left -= more
         if self._left < 0:
             message = f"the answer is larger than {self._limit} bytes"
             raise LimitExceeded(message, kind="message_too_large", limit=self._limit)
+
+    def _parts(self, choice: int, *texts: str) -> _Parts:
+        self._count(size(*texts))
         parts = self._choices.get(choice)
         if parts is None:
+            self._count(NEW_ENTRY)
             parts = self._choices[choice] = _Parts()
         return parts
 

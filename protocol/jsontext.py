@@ -19,7 +19,8 @@ _writer = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 _plain_encode = _writer.encode
 _breaks = re.compile("[\u2028\u2029\x85]")
 _surrogate = re.compile("[\ud800-\udfff]")
-_string = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+# A string, or what there is of it: it cannot fail after its first quote, so no text is looked at twice.
+_string = re.compile(rb'"[^"\\]*+(?:\\.?[^"\\]*+)*+"?', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -61,7 +62,7 @@ def loads(raw: bytes, max_depth: int = 128, *, one_line: bool = True) -> tuple[A
 
 
 def depth(raw: bytes) -> int:
-    """How deep the brackets of a JSON text are nested."""
+    """How deep the brackets of a JSON text are nested, without recursion and in one pass."""
     level = deepest = 0
     for bracket in _string.sub(b"", raw).translate(None, _NOT_BRACKETS):
         if bracket in b"[{":

@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from . import jsontext
 from .splitter import MAX_DEPTH, MAX_NUMBER, Member, Splitter
 
 __all__ = ["MAX_DEPTH", "MAX_NUMBER", "Member", "Members", "Splitter", "split"]
@@ -109,8 +110,6 @@ _plain_key = re.compile(r'"([ !#-\[\]-~]*+)"[ \t\n\r]*:[ \t\n\r]*').match
 _blank = re.compile(r"[ \t\n\r]*").match
 _colon = re.compile(r"[ \t\n\r]*:[ \t\n\r]*").match
 _comma = re.compile(r"[ \t\n\r]*(?:(,)[ \t\n\r]*|(?=\}))").match
-_string = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def split(body: bytes, *, max_depth: int = MAX_DEPTH) -> Members:
@@ -138,7 +137,7 @@ def _scan_members(body: bytes, max_depth: int) -> list[Member]:
     text = body.decode("latin-1")
     members: list[Member] = []
     names: set[str] = set()
-    if (body.count(b"{") + body.count(b"[") > max_depth) and _depth(body) > max_depth:
+    if (body.count(b"{") + body.count(b"[") > max_depth) and jsontext.depth(body) > max_depth:
         raise RecursionError
     at = _blank(text).end()  # type: ignore[union-attr]  # AttributeError is the verdict, here and below
     if text[at] != "{":
@@ -167,14 +166,3 @@ def _odd_key(body: bytes, text: str, key: int) -> tuple[str, int]:
         raise ValueError
     _, end = _scan(text, key)
     return json.loads(body[key:end]), _colon(text, end).end()  # type: ignore[union-attr]
-
-
-def _depth(body: bytes) -> int:
-    depth = deepest = 0
-    for bracket in _string.sub(b"", body).translate(None, _NOT_BRACKETS):
-        if bracket in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        else:
-            depth -= 1
-    return deepest

@@ -14,9 +14,9 @@ Cost: one `rfind` and one `split` for a chunk, one parse for a line; what waits 
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, NamedTuple, NoReturn
 
+from . import jsontext
 from .errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
 from .machine import Machine, Results
 
@@ -177,7 +177,6 @@ def _bounded_float(digits: str) -> float:
 # A short text cannot hold a long number, and is spared a call for each number in it.
 _SHORT = json.JSONDecoder(parse_constant=_no_constant)
 _LONG = json.JSONDecoder(parse_constant=_no_constant, parse_int=_bounded_int, parse_float=_bounded_float)
-_STRUCTURE = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 
 
 def parse(raw: bytes, max_depth: int = 128) -> Any:
@@ -187,7 +186,7 @@ def parse(raw: bytes, max_depth: int = 128) -> Any:
     except UnicodeDecodeError:
         raise _refusal("invalid_utf8") from None
     # Brackets inside of strings only make this look too large; then it is worth looking properly.
-    if raw.count(b"[") + raw.count(b"{") > max_depth and _depth_of(text) > max_depth:
+    if raw.count(b"[") + raw.count(b"{") > max_depth and jsontext.depth(raw) > max_depth:
         raise _refusal("too_deep")
     decoder = _SHORT if len(text) <= _MAX_DIGITS else _LONG
     try:
@@ -198,24 +197,6 @@ def parse(raw: bytes, max_depth: int = 128) -> Any:
         raise _refusal("number_too_long") from None
     except RecursionError:  # a caller that is deep in its own stack leaves less than `max_depth`
         raise _refusal("too_deep") from None
-
-
-def _depth_of(text: str) -> int:
-    """How deep arrays and objects nest, without recursion."""
-    depth = deepest = 0
-    quoted = False
-    for found in _STRUCTURE.finditer(text):
-        mark = found[0]
-        if mark == '"':
-            quoted = not quoted
-        elif quoted:
-            continue
-        elif mark in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        else:
-            depth -= 1
-    return deepest
 
 
 def encode(value: Any) -> bytes:

@@ -80,7 +80,9 @@ class Pipeline(ABC):
     @property
     def ending(self) -> Ending | None:
         """How it ended, once it has."""
-        return self.life.ending
+        ending = self.life.ending
+        # The upstream may have said all, and yet it was too much.
+        return Ending("failed") if ending == Ending("completed") and self.failed is not None else ending
 
     @property
     def ended(self) -> bool:

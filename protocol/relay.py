@@ -40,20 +40,26 @@ class _Translation:
 
     @property
     def failed(self) -> Failed | None:
-        return self._decoder.failed
+        return self._decoder.failed or self._encoder.failed
 
     @property
     def usage(self) -> Usage | None:
         return self._decoder.usage
 
     def feed(self, data: Chunk) -> list[bytes]:
-        return [self._encoder.encode(self._decoder.feed(data))]
+        return self._encoded(self._decoder.feed(data))
 
     def close(self) -> list[bytes]:
-        return [self._encoder.encode(self._decoder.close())]
+        return self._encoded(self._decoder.close())
 
     def fail(self, failed: Failed) -> list[bytes]:
-        return [self._encoder.encode(self._decoder.fail(failed))]
+        return self._encoded(self._decoder.fail(failed))
+
+    def _encoded(self, events: list[Event]) -> list[bytes]:
+        out = [self._encoder.encode(events)]
+        if self._encoder.failed is not None:
+            self._decoder.fail(self._encoder.failed)  # the encoder has said so to the client
+        return out
 
 
 class Relay(Pipeline):

@@ -7,7 +7,8 @@ Invalid UTF-8 is replaced; since CR and LF are ASCII, decoding many lines at onc
 each. Event types are forgotten with each event, ids stay, and take effect when an event is dispatched.
 
 Cost: where a chunk holds no CR and no open event, one `decode`, `count` and `split` turn all its events into text
-at once, provided that each is a single `data: ` line. Anything unusual takes the general path, line by line.
+at once, provided that each is a single `data: ` line. Anything unusual takes the general path, line by line;
+the data of an open event is kept as the bytes that came, and decoded when it is dispatched.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ class Decoder(EventLines[list[Event | Comment]]):
         """Whether an open event was discarded at `close`."""
         self._dispatch_last = incomplete == "dispatch"
         self._comments = comments
-        self._data: list[str] = []
-        self._type = ""
+        self._data = bytearray()  # of the open event, a LF after each line
+        self._type = b""
         self._id = ""
 
     def _take(self, chunk: bytes) -> list[Event | Comment]:
@@ -75,7 +76,8 @@ class Decoder(EventLines[list[Event | Comment]]):
         end = chunk.rfind(b"\n\n") + 2
         if end < 2:
             return self._general(chunk)
-        text = (self._held + chunk[:end]).decode("utf-8", "replace")
+        block = self._held + chunk[:end]
+        text = block.decode("utf-8", "replace")
         rest = self._rest(chunk, end)
         # n texts between "data: " and the last blank line, and 2n line ends: each event is one data line.
         texts = text[6:-2].split("\n\ndata: ")
@@ -84,60 +86,66 @@ class Decoder(EventLines[list[Event | Comment]]):
             events = list(map(Event, texts, repeat("message"), repeat(self.last_event_id)))
         else:
             events = []
-            for line in text.split("\n")[:-1]:
+            for line in block.split(b"\n")[:-1]:
                 self._line(line, events)
         return events + self._general(rest) if rest else events
 
     def _general(self, chunk: bytes) -> list[Event | Comment]:
         events: list[Event | Comment] = []
         for line in self._lines(chunk):
-            self._line(line.decode("utf-8", "replace"), events)
+            self._line(line, events)
         if self.fault is not None:
             self._data.clear()
         return events
 
-    def _line(self, line: str, events: list[Event | Comment]) -> None:
+    def _line(self, line: bytes | bytearray, events: list[Event | Comment]) -> None:
         """Take one line; what it completes goes to `events`. Names of fields are compared exactly."""
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if name == "data":
-            self._data.append(value)
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data += value
+            self._data += b"\n"
         elif not line:
             self._dispatch(events)
-        elif name == "event":
-            self._type = value
-        elif name == "id":
-            if "\0" not in value:
-                self._id = value
-        elif name == "retry":
+        elif name == b"event":
+            self._type = bytes(value)
+        elif name == b"id":
+            if b"\0" not in value:
+                self._id = _text(value)
+        elif name == b"retry":
             self._set_retry(value)
         elif self._comments and not name:
-            events.append(Comment(value))
+            events.append(Comment(_text(value)))
 
-    def _set_retry(self, value: str) -> None:
+    def _set_retry(self, value: bytes | bytearray) -> None:
         """ "If the field value consists of only ASCII digits": and of no more than a clock can use."""
-        digits = value.lstrip("0")
-        if value.isascii() and value.isdigit() and len(digits) <= _MAX_RETRY_DIGITS:
-            self.retry = int(digits or "0")
+        digits = value.lstrip(b"0")
+        if value.isdigit() and len(digits) <= _MAX_RETRY_DIGITS:
+            self.retry = int(digits or b"0")
 
     def _dispatch(self, events: list[Event | Comment]) -> None:
         """A blank line: the id takes effect even where there is no data, and thus no event."""
         self.last_event_id = self._id
         if self._data:
-            events.append(Event("\n".join(self._data), self._type or "message", self._id))
+            del self._data[-1:]
+            events.append(Event(_text(self._data), _text(self._type) or "message", self._id))
             self._data.clear()
-        self._type = ""
+        self._type = b""
 
     def _end(self) -> list[Event | Comment]:
         events: list[Event | Comment] = []
         for line in self._last_lines():
             if self._dispatch_last:
-                self._line(line.decode("utf-8", "replace"), events)
+                self._line(line, events)
         if self._dispatch_last:
             self._dispatch(events)
         self.dropped = self._open and not self._dispatch_last
         self._data.clear()
         return events
+
+
+def _text(raw: bytes | bytearray) -> str:
+    return raw.decode("utf-8", "replace")
 
 
 # --- the way back ---
@@ -146,8 +154,8 @@ class Decoder(EventLines[list[Event | Comment]]):
 def encode(event: Event, retry: int | None = None) -> bytes:
     """`event` as bytes, so that a decoder gives it back; `event:` and `id:` only where they say something.
 
-    Raises LocalProtocolError for what the format cannot carry: CR in the data, CR, LF or NUL in name or id,
-    an empty name, lone surrogates.
+    Raises LocalProtocolError for what the format cannot carry: CR in the data, CR or LF in name or id, NUL
+    in an id ("then ignore the field"), an empty name, lone surrogates, a `retry` that is no count of milliseconds.
     """
     if "\r" in event.data:
         raise LocalProtocolError("the data of an event cannot hold a CR")
@@ -157,9 +165,11 @@ def encode(event: Event, retry: int | None = None) -> bytes:
             raise LocalProtocolError("the name of an event cannot be empty")
         lines.append("event: " + _one_line(event.event, "name"))
     if event.id:
+        if "\0" in event.id:
+            raise LocalProtocolError("the id of an event cannot hold NUL")
         lines.append("id: " + _one_line(event.id, "id"))
     if retry is not None:
-        if not 0 <= retry < 10**_MAX_RETRY_DIGITS:
+        if type(retry) is not int or not 0 <= retry < 10**_MAX_RETRY_DIGITS:
             raise LocalProtocolError("retry is a count of milliseconds")
         lines.append(f"retry: {retry:d}")
     lines.append("data: " + event.data.replace("\n", "\ndata: "))
@@ -167,13 +177,13 @@ def encode(event: Event, retry: int | None = None) -> bytes:
 
 
 def encode_comment(text: str) -> bytes:
-    """A comment and a blank line. Raises LocalProtocolError for CR, LF, NUL and lone surrogates."""
+    """A comment and a blank line. Raises LocalProtocolError for CR, LF and lone surrogates."""
     return _utf8(": " + _one_line(text, "comment"))
 
 
 def _one_line(text: str, what: str) -> str:
-    if "\r" in text or "\n" in text or "\0" in text:
-        raise LocalProtocolError(f"the {what} of an event cannot hold CR, LF or NUL")
+    if "\r" in text or "\n" in text:
+        raise LocalProtocolError(f"the {what} of an event cannot hold CR or LF")
     return text
 
 

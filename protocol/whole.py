@@ -20,6 +20,7 @@ from .pipeline import Pipe, Pipeline
 __all__ = ["Whole"]
 
 Encode = Callable[[Answer], bytes]
+Read = Callable[[bytes], tuple[bytes, Usage | None] | Failed]
 
 
 class _Document:
@@ -27,8 +28,9 @@ class _Document:
 
     feed_one = None
 
-    def __init__(self, read: Callable[[bytes], tuple[bytes, Usage | None] | Failed], limit: int) -> None:
+    def __init__(self, read: Read, limit: int, clean: Callable[[Failed], Failed] | None) -> None:
         self._read = read
+        self._clean = clean
         self._limit = limit
         self._body = bytearray()
         self.life = Lifecycle()
@@ -56,13 +58,14 @@ class _Document:
         return [found[0]]
 
     def _broken(self, failed: Failed) -> None:
-        """A document that breaks off is truncated, as a stream would be."""
+        """A document that breaks off is truncated, as a stream would be; all else the upstream said."""
         if failed == truncated():
             self.life.content()
             self.life.eof()
+            self.failed = failed
         else:
             self.life.fail()
-        self.failed = failed
+            self.failed = failed if self._clean is None else self._clean(failed)
 
     def fail(self, failed: Failed) -> list[bytes]:
         if not self.life.ended:
@@ -144,14 +147,12 @@ class Whole(Pipeline):
     @property
     def ending(self) -> Ending | None:
         """How it ended, once that is decided."""
-        ending = super().ending if self._closed or self.failed is not None else None
-        # The upstream may have said all, and yet it was too much.
-        return Ending("failed") if self.failed is not None and ending == Ending("completed") else ending
+        return super().ending if self._closed or self.failed is not None else None
 
     def _make(self, framing: str) -> Pipe:
         # Where streams are SSE, one line of JSON is a document that ends in a line end, and no stream of one line.
         if framing == "json" or (framing == "ndjson" and self._source.framing == "sse"):
-            return _Document(self._read, self._limit)
+            return _Document(self._read, self._limit, self._limits["clean"])
         decoder = self._source.decoder(framing, **self._identity, **self._limits)
         decoder.stats = self.stats
         return _Gathering(decoder, self._encode, self._limit)

@@ -20,6 +20,10 @@ class Encoder(Protocol):
     def encode(self, events: Iterable[Event]) -> bytes:
         """The bytes for these events."""
 
+    @property
+    def failed(self) -> Failed | None:
+        """Why it ended of itself and encodes nothing more, if it did; the client has been told."""
+
 
 class EncoderType(Protocol):
     """Makes an encoder; keywords: `include_usage`, `id`, `created`, `model`, and the dialect's own."""

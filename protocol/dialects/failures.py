@@ -25,6 +25,7 @@ ERROR_REASONS = frozenset({"error", "ERROR", "network_error", "insufficient_syst
 """Finish reasons that are no finish but an error."""
 
 MAX_MESSAGE = 4096
+_MAX_PAGE = 4 * MAX_MESSAGE  # of a page, no more is read: most of it is markup
 
 # HTTP status -> OpenAI's type and code for it.
 _BY_STATUS: dict[int, tuple[str, str | None]] = {
@@ -85,8 +86,9 @@ _BY_WORD = {
 _CONTEXT = re.compile(
     r"maximum context length|context (?:length|window|size) (?:is )?exceed|exceeds? the (?:available )?context"
 )
-_TAGS = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.DOTALL | re.IGNORECASE)
+# Each of these is done with a "<" by the time it comes to the next one, however broken the page is.
+_TAGS = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|(?=<body\b)|\Z)|<[^<>]*+>", re.DOTALL | re.IGNORECASE)
+_TITLE = re.compile(r"<title[^<>]*+>([^<]*+)", re.IGNORECASE)
 
 
 def find(value: Any) -> Failed | None:
@@ -202,9 +204,10 @@ def _text(said: Any) -> str:
 
 
 def _visible(text: str) -> str:
-    """Plain text as it is; of HTML, what a reader would see."""
+    """Plain text as it is; of HTML, what a reader would see at its beginning."""
+    text = text.strip()[:_MAX_PAGE]
     if "<" not in text:
-        return text.strip()
+        return text
     title = _TITLE.search(text)
     words = " ".join(unescape(_TAGS.sub(" ", text)).split())
     head = " ".join(unescape(title[1]).split()) if title else ""

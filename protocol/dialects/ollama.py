@@ -18,6 +18,7 @@ from typing import Any
 
 from .. import jsontext
 from ..chat import (
+    NEW_ENTRY,
     Accumulator,
     Answer,
     Choice,
@@ -31,10 +32,11 @@ from ..chat import (
     Text,
     ToolCall,
     Usage,
+    size,
 )
 from .failures import decode_error
 from .ollama_request import decode_request, encode_request
-from .source import Source
+from .source import MAX_TOOL_CALLS, Source, malformed
 
 __all__ = [
     "StreamDecoder",
@@ -105,6 +107,9 @@ class StreamDecoder(Source[Event]):
                     events.append(kind(text))
         calls = message.get("tool_calls")
         if isinstance(calls, list):
+            if self._calls + len(calls) > MAX_TOOL_CALLS:
+                self._fail(malformed(f"more than {MAX_TOOL_CALLS} tool calls"))
+                return events
             events += [self._call(entry) for entry in calls if isinstance(entry, dict)]
         if done:
             self._done(value, reason, events)
@@ -148,6 +153,8 @@ class StreamDecoder(Source[Event]):
 class StreamEncoder:
     """Events to NDJSON lines. Choices other than 0 cannot be carried and are left out.
 
+    Tool calls that grow beyond `max_held_bytes` before they are whole end the stream with an error, `failed`.
+
     `created_at` (RFC 3339; else made of `created`) goes into every line, `durations` (nanoseconds, by Ollama's
     names) into the last; a driver with a clock may set both at any time. Ollama's streams always tell the
     usage and have no id, so `include_usage` and `id` mean nothing here. After `End` or `Failed` nothing more is
@@ -156,7 +163,10 @@ class StreamEncoder:
 
     content_type = "application/x-ndjson"
 
-    __slots__ = ("_calls", "_ended", "_head", "_model", "_reason", "_stamp", "_usage", "created_at", "durations")
+    __slots__ = (
+        *("_calls", "_ended", "_head", "_limit", "_model", "_reason", "_room", "_stamp", "_usage"),
+        *("created_at", "durations", "failed"),
+    )
 
     def __init__(
         self,
@@ -167,7 +177,10 @@ class StreamEncoder:
         model: str = "",
         created_at: str = "",
         durations: dict[str, int] | None = None,
+        max_held_bytes: int = 16 * 1024 * 1024,
     ) -> None:
+        self.failed: Failed | None = None
+        self._limit = self._room = max_held_bytes
         self.created_at = created_at or _rfc3339(created)
         self.durations = durations or {}
         self._model = model
@@ -214,8 +227,15 @@ class StreamEncoder:
         return b'%b%b},"done":false}\n' % (self._head, message)
 
     def _tool_call(self, call: ToolCall) -> bytes:
+        new = call.index not in self._calls
+        self._room -= size(call.id, call.name, call.arguments) + (NEW_ENTRY if new else 0)
+        if self._room < 0:
+            self._calls.clear()
+            self.failed = malformed(f"tool calls of more than {self._limit} bytes")
+            return self._encode(self.failed)
         _, fragments = self._calls.setdefault(call.index, (call, []))
-        fragments.append(call.arguments)
+        if call.arguments:
+            fragments.append(call.arguments)
         return b""
 
     def _release(self) -> bytes:
@@ -224,6 +244,7 @@ class StreamEncoder:
             return b""
         calls = [call._replace(arguments="".join(fragments)) for call, fragments in self._calls.values()]
         self._calls.clear()
+        self._room = self._limit
         return self._line(b'"content":"","tool_calls":%b' % jsontext.dumps([_encode_call(call) for call in calls]))
 
     def _last(self, message: dict[str, Any]) -> dict[str, Any]:

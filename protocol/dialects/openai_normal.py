@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import jsontext
 from ..chat import Lifecycle
+from ..errors import LimitExceeded
 from .openai_mend import (
     Chunk,
     canonical_usage,
@@ -27,6 +28,7 @@ from .openai_mend import (
     usage_in,
 )
 from .openai_tools import Calls
+from .source import MAX_CHOICES, MAX_TOOL_CALLS
 
 __all__ = ["Normaliser"]
 
@@ -34,22 +36,25 @@ OBJECT = "chat.completion.chunk"
 # On a chunk these make clients see an error, or something that is not a chunk.
 _FORBIDDEN = frozenset({"error", "type", "event", "selected_model_id"})
 _TEXTS = ("content", "reasoning_content", "refusal")
+# Whether the latest chunk of a choice had the finish reason "", and whether it had anything else.
+_NOT_BLANK, _BLANK_WITH_CONTENT, _BLANK_ALONE = range(3)
 
 
 class _Choice:
     """What is known of one choice."""
 
-    __slots__ = ("calls", "finish", "function_call", "halves")
+    __slots__ = ("blank", "calls", "finish", "function_call", "halves")
 
     def __init__(self, seed: str) -> None:
         self.calls = Calls(seed)
         self.finish: Chunk | None = None  # the held finish, a whole chunk
         self.function_call = False
+        self.blank = _NOT_BLANK
         self.halves: dict[str | int, str] = {}  # field, or index of a tool call -> a high surrogate
 
     def is_ordinary(self, delta: Chunk) -> bool:
         """Whether this is one text that needs no mending."""
-        if len(delta) != 1 or self.halves:
+        if len(delta) != 1 or self.halves or self.blank:
             return False
         ((field, text),) = delta.items()
         return field in _TEXTS and isinstance(text, str) and not jsontext.has_surrogate(text)
@@ -159,6 +164,7 @@ class Normaliser:
         mended = self._delta(state, delta, first, out, index)
         reason = choice.get("finish_reason")
         if reason is None or reason == "":
+            self._note_blank(state, reason, delta, first)
             return out + self._parts(choice, index, mended, delta, reason)
         if not _is_empty(mended):
             tokens = {key: value for key, value in choice.items() if key not in ("message", "text")}
@@ -166,11 +172,28 @@ class Normaliser:
             choice = {**choice, "logprobs": None} if "logprobs" in choice else choice
         elif first and "role" in mended:
             out.append(_role_choice(index))
+        self.life.finish(index)
         self._hold(state, index, choice, reason, head)
         return out
 
+    def _note_blank(self, state: _Choice, reason: Any, delta: Chunk, first: bool) -> None:
+        """`""` is `stop` on the last chunk of a choice, and nothing on those before; which it is shows later.
+
+        What counts is which fields a chunk has, and not their text: so it holds for all chunks of one shape.
+        """
+        empty = delta.keys() <= {"role"}
+        if reason == "":
+            blank = _BLANK_ALONE if empty and not first else _BLANK_WITH_CONTENT
+        else:
+            blank = state.blank if empty else _NOT_BLANK
+        if blank != state.blank:
+            state.blank = blank
+            self.version += 1
+
     def _open(self, index: int, out: list[Chunk]) -> _Choice:
         """A choice begins. Index 0 comes first: one client puts the first it sees at the head of its list."""
+        if len(self._choices) >= MAX_CHOICES:
+            raise LimitExceeded(f"more than {MAX_CHOICES} choices", kind="too_many_choices", limit=MAX_CHOICES)
         if index and not self._choices:
             self._choices[0] = self._new(0)
             out.append(_role_choice(0))
@@ -226,6 +249,9 @@ class Normaliser:
         for entry in entries:
             if isinstance(entry, dict):
                 call = state.calls.mend(entry)
+                if len(state.calls) > MAX_TOOL_CALLS:
+                    message = f"more than {MAX_TOOL_CALLS} tool calls"
+                    raise LimitExceeded(message, kind="too_many_tool_calls", limit=MAX_TOOL_CALLS)
                 if "function" in call:
                     call = {**call, "function": dict(call["function"])}
                     self._rejoin(state, call["function"], "arguments", call["index"])
@@ -254,7 +280,6 @@ class Normaliser:
 
     def _hold(self, state: _Choice, index: int, choice: Chunk, reason: Any, head: Chunk) -> None:
         """Keep the finish; of several the first counts, but `length` beats any other."""
-        self.life.finish(index)
         canonical = finish_reason(reason)
         if state.finish is not None and (canonical != "length" or not state.finish["choices"]):
             return
@@ -291,16 +316,25 @@ class Normaliser:
             else:
                 deltas.append({key: "\ufffd"})
         state.halves.clear()
-        for call in state.calls.unbegun:
-            call.begun = True
-            deltas.append({"tool_calls": [{"index": call.index, "function": {"arguments": "{}"}}]})
+        deltas += [{"tool_calls": [{"index": call, "function": {"arguments": "{}"}}]} for call in state.calls.unbegun]
+        state.calls.unbegun.clear()
         return [self._made([{"index": index, "delta": delta, "finish_reason": None}]) for delta in deltas]
 
     def _made(self, choices: list[Chunk]) -> Chunk:
         return {**(self._head or self._identify({})), "choices": choices}
 
+    def eof(self) -> None:
+        """The input ends without a marker. A `""` that came alone says that its choice was complete; one that
+        came with text may be what this upstream says in each chunk, and does not."""
+        for index, state in self._choices.items():
+            if state.blank == _BLANK_ALONE:
+                self.life.finish(index)
+
     def finish(self, *, include_usage: bool) -> list[Chunk]:
         """The end was declared: what was held back, in canonical order."""
+        for index, state in self._choices.items():
+            if state.blank:
+                self._hold(state, index, {}, "stop", self._head or self._identify({}))
         out = self._finishes()
         for index, state in self._choices.items():
             out += self._late(index, state)

@@ -26,11 +26,12 @@ from ..chat import (
     ToolCall,
     Usage,
 )
+from ..errors import LimitExceeded
 from ..look import Look
 from . import failures
 from .openai_mend import Chunk
 from .openai_normal import Normaliser
-from .source import Source
+from .source import Source, malformed
 
 __all__ = ["DONE", "Passage", "StreamDecoder", "StreamEncoder", "encode_failure", "encode_usage", "usage_of"]
 
@@ -107,7 +108,11 @@ class _Chunks(Source[T]):
     def _read(self, value: dict[str, Any], raw: bytes) -> list[T]:
         normaliser = self._normaliser
         before = normaliser.usage
-        chunks = normaliser.take(value)
+        try:
+            chunks = normaliser.take(value)
+        except LimitExceeded as exc:
+            self._fail(malformed(str(exc)))
+            return []
         if normaliser.usage is not before and normaliser.usage is not None:
             self.usage = usage_of(normaliser.usage)
         if len(chunks) == 1:
@@ -116,6 +121,9 @@ class _Chunks(Source[T]):
         for chunk in chunks:
             results += self._made(chunk, b"")
         return results
+
+    def _before_eof(self) -> None:
+        self._normaliser.eof()
 
     def _finish(self) -> list[T]:
         results: list[T] = []
@@ -143,9 +151,10 @@ class Passage(_Chunks[bytes]):
     def feed_one(self, data: bytes) -> bytes | None:
         """`feed` for tokens that come one by one: what goes out for exactly one ordinary frame that passes as it
         came. None if `data` is anything else, and then nothing has been done with it."""
-        if not self._between or self.life.ended or not self._look.passes(data):
+        size = len(data)
+        if not self._between or size > self._max_frame_bytes or self.life.ended or not self._look.passes(data):
             return None
-        stats, size = self.stats, len(data)
+        stats = self.stats
         stats.frames += 1
         if size - _FRAMING > stats.largest_frame:
             stats.largest_frame = size - _FRAMING
@@ -270,6 +279,7 @@ class StreamEncoder:
     """
 
     content_type = "text/event-stream; charset=utf-8"
+    failed: Failed | None = None
 
     __slots__ = ("_created", "_ended", "_head", "_id", "_include_usage", "_model", "_roles", "_usage")
 

@@ -17,34 +17,34 @@ __all__ = ["Call", "Calls"]
 
 
 class Call:
-    """One call, as far as it has come. `begun`: some of its arguments went out."""
+    """One call, as far as it has come."""
 
-    __slots__ = ("begun", "id", "index", "name")
+    __slots__ = ("id", "index", "name")
 
     def __init__(self, index: int, upstream_id: str, name: str) -> None:
         self.index = index
         self.id = upstream_id
         self.name = name
-        self.begun = False
 
 
 class Calls:
-    """The calls of one choice. `seed` makes synthesised ids differ between streams and choices."""
+    """The calls of one choice. `seed` makes synthesised ids differ between streams and choices.
 
-    __slots__ = ("_by_index", "_calls", "_seed")
+    Cost: what an entry belongs to is looked up, however many calls there are.
+    """
+
+    __slots__ = ("_by_id", "_by_index", "_calls", "_seed", "unbegun")
 
     def __init__(self, seed: str) -> None:
         self._seed = seed
         self._calls: list[Call] = []
         self._by_index: dict[int, Call] = {}
+        self._by_id: dict[str, Call] = {}  # the first call of each id
+        self.unbegun: dict[int, None] = {}
+        """Indices of the calls without any arguments so far, in order."""
 
     def __len__(self) -> int:
         return len(self._calls)
-
-    @property
-    def unbegun(self) -> list[Call]:
-        """Calls without any arguments so far."""
-        return [call for call in self._calls if not call.begun]
 
     def mend(self, entry: dict[str, Any]) -> dict[str, Any]:
         """One entry of `delta.tool_calls` in canonical form; the very same object if it was in it already."""
@@ -62,7 +62,7 @@ class Calls:
         custom = entry.get("custom")
         if isinstance(custom, dict):  # a custom tool has `custom: {name, input}` in place of `function`
             mended["custom"] = {k: _as_text(v) if k in ("name", "input") else v for k, v in custom.items()}
-            call.begun = True
+            self.unbegun.pop(call.index, None)
         else:
             mended["function"] = self._function(call, function, new)
         return entry if mended == entry and type(entry["index"]) is int else mended
@@ -73,22 +73,24 @@ class Calls:
         if new or (not call.name and name):
             call.name = mended["name"] = name if isinstance(name, str) else ""
         mended["arguments"] = arguments = _as_text(function.get("arguments"))
-        call.begun = call.begun or bool(arguments)
+        if arguments:
+            self.unbegun.pop(call.index, None)
         return mended
 
     def _find(self, index: Any, call_id: str, name: str) -> tuple[Call, bool]:
         """The call that an entry belongs to, and whether it begins with it.
 
-        "a new non-empty `id` (or a new `name` with no id) opens a new call even at the same or missing index"
+        An id that was not seen before opens a call, whatever index it comes with; so does another name where
+        there is no id.
         """
         known = type(index) is int  # in Python, True is an int, and equal to 1
         call = self._by_index.get(index) if known else None
         if call is None and not call_id and not name:
             call = self._calls[-1] if self._calls else None  # a fragment opens nothing
         elif not known and call_id:
-            call = next((call for call in self._calls if call.id == call_id), None)
+            call = self._by_id.get(call_id)
         if call is not None and call_id and call.id != call_id:
-            if call.id or call.begun or (name and call.name):
+            if call.id or call.index not in self.unbegun or (name and call.name):
                 call = None
             else:
                 call.id = call_id  # the id comes late, and the name has not come: the same call still
@@ -98,6 +100,9 @@ class Calls:
         if call is None:
             call = Call(len(self._calls), call_id, name)
             self._calls.append(call)
+            self.unbegun[call.index] = None
+        if call.id:
+            self._by_id.setdefault(call.id, call)
         if known:
             self._by_index[index] = call
         return call, new

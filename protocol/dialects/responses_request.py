@@ -2,8 +2,11 @@
 
 Some clients post such bodies to `/chat/completions` and expect chat chunks back. What both forms have passes
 as it is; what only the other has (stored conversations, tools that the vendor runs) cannot be said in a chat
-and is refused by name, so that nothing is dropped in silence. Reasoning items of earlier turns are left out:
-they are of use only to the API that wrote them.
+and is refused by name, and so is whatever else would change what is asked.
+
+Left out, because the answer to the question does not depend on it: `include`, which asks for more to be told;
+`background` where it is false; of `reasoning`, all but `effort`; reasoning items of earlier turns, which are of
+use only to the API that wrote them. Fields that both forms know, `store` and `metadata` among them, are kept.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ def to_chat(body: Json) -> Json:
             raise _refuse(f"'{name}' cannot be used with chat completions")
     if body.get("background"):
         raise _refuse("'background' cannot be used with chat completions")
+    if body.get("truncation") not in (None, "disabled"):
+        raise _refuse("'truncation' cannot be used with chat completions: send the items that are meant")
     chat = {name: value for name, value in body.items() if name not in _LEFT_OUT and name not in _UNSUPPORTED}
     chat["messages"] = _messages(body.get("instructions"), body["input"])
     if "max_output_tokens" in chat:
@@ -45,7 +50,9 @@ def to_chat(body: Json) -> Json:
 
 
 def _messages(instructions: Any, given: Any) -> list[Json]:
-    messages: list[Json] = [{"role": "system", "content": instructions}] if isinstance(instructions, str) else []
+    if not isinstance(instructions, (str, type(None))):
+        raise _refuse("'instructions' must be a string")
+    messages: list[Json] = [] if instructions is None else [{"role": "system", "content": instructions}]
     if isinstance(given, str):
         return [*messages, {"role": "user", "content": given}]
     for item in _objects(given, "input"):
@@ -93,7 +100,10 @@ def _part(part: Json) -> Json:
 
 
 def _tool(tool: Json) -> Json:
-    if tool.get("type") != "function" or "function" in tool:
+    kind = tool.get("type")
+    if kind not in ("function", "custom"):
+        raise _refuse(f"a tool of type '{kind}' cannot be used with chat completions")
+    if kind in tool or kind == "custom":
         return tool
     return {"type": "function", "function": {name: value for name, value in tool.items() if name != "type"}}
 

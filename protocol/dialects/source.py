@@ -21,9 +21,13 @@ from ..machine import Chunk
 from ..runs import runs
 from . import failures
 
-__all__ = ["Source", "Stats", "empty", "malformed", "truncated"]
+__all__ = ["MAX_CHOICES", "MAX_TOOL_CALLS", "Source", "Stats", "empty", "malformed", "truncated"]
 
 T = TypeVar("T")
+
+# What is remembered of a stream grows with these, so they have an end.
+MAX_CHOICES = 128  # OpenAI's own maximum for `n`
+MAX_TOOL_CALLS = 1024  # of one choice; far above what models and clients handle
 
 
 class Stats:
@@ -61,7 +65,7 @@ class Source(ABC, Generic[T]):
     upstream said of its failure before anybody sees it.
     """
 
-    __slots__ = ("_clean", "_closed", "_depth", "_runs", "failed", "life", "stats", "usage")
+    __slots__ = ("_clean", "_closed", "_depth", "_max_frame_bytes", "_runs", "failed", "life", "stats", "usage")
 
     feed_one: Callable[[bytes], bytes | None] | None = None
 
@@ -74,6 +78,7 @@ class Source(ABC, Generic[T]):
         clean: Callable[[Failed], Failed] | None = None,
     ) -> None:
         self._runs = runs(framing, max_frame_bytes)
+        self._max_frame_bytes = max_frame_bytes
         self._clean = clean
         self._depth = json_depth
         self._closed = False
@@ -125,8 +130,12 @@ class Source(ABC, Generic[T]):
         if not self.life.ended:
             if tail and not self.life.started:
                 self.failed = truncated()
+            self._before_eof()
             self.life.eof()
         return results + self._conclude()
+
+    def _before_eof(self) -> None:
+        """The input ends without an end marker: the last chance to move `life`."""
 
     def fail(self, failed: Failed) -> list[T]:
         """End the stream from outside. The first ending stands: where there is one, nothing happens."""

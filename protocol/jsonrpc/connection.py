@@ -96,6 +96,9 @@ class Connection:
     sets what it can bear. `max_depth` and `max_batch` are those of `decode`. `extensions` are the method names
     beginning with `rpc.` that both sides agreed on; other such names cannot be sent, "reserved for rpc-internal
     methods and extensions" (section 4) as they are.
+
+    Narrower than the 2.0 text, which says nothing of it: a request whose id, null included, is that of one still
+    unanswered is refused with -32600, for nobody could tell their answers apart.
     """
 
     def __init__(

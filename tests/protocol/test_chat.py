@@ -3,6 +3,7 @@
 import pytest
 
 from penstock.protocol.chat import (
+    NEW_ENTRY,
     TRANSITIONS,
     Accumulator,
     Answer,
@@ -98,9 +99,24 @@ def test_events_become_the_whole_answer():
 
 
 def test_c44_a_message_without_end_is_refused_before_it_is_kept():
-    whole = Accumulator(max_message_bytes=10)
+    whole = Accumulator(max_message_bytes=NEW_ENTRY + 10)
     whole.feed([Text("жжжж"), Text("ab"), Failed("x")])
     with pytest.raises(LimitExceeded) as caught:
         whole.feed([Text("c")])
-    assert (caught.value.kind, caught.value.limit) == ("message_too_large", 10)
+    assert (caught.value.kind, caught.value.limit) == ("message_too_large", NEW_ENTRY + 10)
     assert whole.answer().choices[0].text == "жжжжab"
+
+
+@pytest.mark.parametrize(
+    ("events", "cost"),
+    [
+        ([Finish(9, "stop")], NEW_ENTRY),
+        ([Text("a", 1), Text("b", 2), Finish(1, "stop")], 2 * NEW_ENTRY + 2),
+        ([ToolCall(0, 0, "id", "name", "{}"), ToolCall(0, 0, "", "", "x")], 2 * NEW_ENTRY + 9),
+        ([ToolCall(0, 0, "", "", ""), ToolCall(0, 1, "", "", "")], 3 * NEW_ENTRY),
+    ],
+)
+def test_c44_ids_names_choices_and_calls_count(events, cost):
+    Accumulator(cost).feed(events)
+    with pytest.raises(LimitExceeded):
+        Accumulator(cost - 1).feed(events)

@@ -76,6 +76,13 @@ HTTP = {
     ),
     "html without a title": (500, b"<p>No</p>", (500, "server_error", "upstream_error", "No")),
     "html with its title only": (500, b"<title>Gone</title>", (500, "server_error", "upstream_error", "Gone")),
+    "html whose head has no end": (
+        500,
+        b"<head><title>Oops<meta x></title><script>var a<BODY class=b><p>Sorry",
+        (500, "server_error", "upstream_error", "Oops: Sorry"),
+    ),
+    "html cut in a script": (500, b"<p>No<script>if (a < b) {", (500, "server_error", "upstream_error", "No")),
+    "no html": (500, b"1 < 2 and 3", (500, "server_error", "upstream_error", "1 < 2 and 3")),
     "bad utf-8": (500, b"caf\xe9", (500, "server_error", "upstream_error", "caf\ufffd")),
     "a redirect": (302, b"moved", (502, "invalid_request_error", None, "moved")),
     "parameter": (
@@ -92,6 +99,14 @@ def test_c26_an_error_of_any_shape_keeps_its_status_and_its_words(name):
     failed = failures.decode_error(status, [], body)
     assert (failed.status, failed.type, failed.code) == (expected, kind, code)
     assert words in failed.message
+
+
+def test_c45_of_a_page_only_the_beginning_is_read_and_each_mark_once():
+    page = "<p>Sorry" + " " * 5 * failures.MAX_MESSAGE
+    assert failures.decode_error(500, [], (page + "</p>late").encode()).message == "Sorry"
+    for broken, marks in (("<" * 9, 0), ("<a " * 9, 0), ("<script" * 9, 1), ("<head>" * 9, 1), ("<title>" * 9, 9)):
+        assert len(failures._TAGS.findall(broken)) == marks
+        assert len(failures._TITLE.findall(broken)) == broken.count("<title")
 
 
 @pytest.mark.parametrize(

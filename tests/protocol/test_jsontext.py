@@ -44,6 +44,13 @@ def test_depth_counts_brackets_outside_of_strings_only():
     assert jsontext.loads(text, 4)[0] == {"a": "[" * 500}
 
 
+@pytest.mark.parametrize("end", [b"", b"\\", b'"'])
+def test_c45_a_string_without_end_is_looked_at_once(end):
+    text = b'{"a":"' + b"[" * 200 + b'\\"' * 1000 + end
+    assert [found.span() for found in jsontext._string.finditer(text)] == [(1, 4), (5, len(text))]
+    assert jsontext.depth(text) == 1
+
+
 @pytest.mark.parametrize(
     ("value", "written"),
     [

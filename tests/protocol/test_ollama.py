@@ -5,8 +5,9 @@ import json
 import pytest
 
 import feeding
-from chat_streams import MULTILINGUAL, ROLE, chunk, ndjson, relayed, sse, told
+from chat_streams import MULTILINGUAL, ROLE, chunk, drive, ndjson, relayed, sse, told
 from penstock.protocol.chat import (
+    NEW_ENTRY,
     Answer,
     Choice,
     End,
@@ -22,6 +23,7 @@ from penstock.protocol.chat import (
 )
 from penstock.protocol.dialects import ollama
 from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.relay import Relay
 
 STAMP = "2026-01-02T03:04:05.678901Z"
 COUNTS = {"prompt_eval_count": 3, "eval_count": 2}
@@ -482,3 +484,34 @@ def test_a_refusal_is_text_and_other_choices_cannot_be_carried():
     assert [json.loads(item)["message"]["content"] for item in out.split(b"\n")[:-1]] == ["no", ""]
     assert b'"done_reason":"stop"' in out
     assert told(b"") == []
+
+
+def test_c44_tool_calls_that_are_never_whole_end_the_stream():
+    def encoded(most):
+        calls = [ToolCall(0, 0, "a", "f", "{"), *[ToolCall(0, 0, "", "", " " * 10)] * 3, ToolCall(0, 0, "", "", "")]
+        encoder = ollama.StreamEncoder(model="m", max_held_bytes=most)
+        return encoder, encoder.encode([*calls, ToolCall(0, 0, "", "", "}"), Finish(0, "stop"), End()])
+
+    encoder, out = encoded(NEW_ENTRY + 34)
+    assert encoder.failed is None
+    assert json.loads(out.split(b"\n")[0])["message"]["tool_calls"][0]["function"]["arguments"] == {}
+    encoder, out = encoded(NEW_ENTRY + 33)
+    assert json.loads(out) == {"error": encoder.failed.message}
+
+
+def test_c44_a_relay_fails_with_its_encoder_though_the_upstream_has_said_all():
+    frames = [chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}]})]
+    for stream in (sse(*frames), sse(*frames, done=False), sse(*frames, chunk({}, "stop"))):
+        for chunks in feeding.cuts(stream):
+            relay = Relay("openai", "ollama", encoding={"max_held_bytes": 9})
+            out, ending, failed, *_ = drive(relay, chunks)
+            assert (str(ending), json.loads(out)) == ("failed", {"error": failed.message})
+
+
+def test_c44_tool_calls_of_an_answer_have_an_end():
+    calls = [{"function": {"name": "f", "arguments": {}}}] * 1024
+    line = {"message": {"tool_calls": calls}}
+    done = {"message": {"content": ""}, "done": True}
+    assert relayed(ndjson(line, done), "ollama", splits=0).kind == "completed"
+    found = relayed(ndjson(line, {"message": {"tool_calls": calls[:1]}, "done": True}), "ollama", splits=0)
+    assert (found.kind, "1024 tool calls" in found.failed.message) == ("failed", True)

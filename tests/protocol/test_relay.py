@@ -104,6 +104,10 @@ MENDED = {
         [FIRST, chunk({"content": "Hi"}, ""), chunk({}, "stop")],
         HI_TOLD[:-1],
     ),
+    "c57 finish reason empty to the last": (
+        [chunk({**ROLE}, ""), chunk({"content": "H"}, ""), chunk({"content": "i"}, ""), chunk({}, "")],
+        [HI_TOLD[0], (0, {"content": "H"}, None), (0, {"content": "i"}, None), (0, {}, None), (0, {}, "stop")],
+    ),
     "c57 finish reason on the last text": ([FIRST, chunk({"content": "Hi"}, "stop")], HI_TOLD[:-1]),
     "finish reason twice": ([*HI, chunk({}, "stop")], HI_TOLD[:-1]),
     "c57 length wins": ([*HI, chunk({}, "length")], [*HI_TOLD[:2], (0, {}, "length")]),
@@ -575,6 +579,61 @@ def test_a_stream_that_breaks_off_before_its_first_event_is_told_apart_from_an_e
 def test_c44_a_frame_beyond_the_limit_fails_the_stream():
     found = relayed(sse(*HI[:2], chunk({"content": "x" * 500})), splits=0, max_frame_bytes=400)
     assert (found.kind, found.told[:2], found.told[-1]) == ("failed", HI_TOLD[:2], ("error", "upstream_error"))
+
+
+def test_c44_the_limit_holds_for_frames_that_look_ordinary_wherever_they_are_cut():
+    small, large = chunk({"content": "a"}), chunk({"content": "a" * 100})
+    most = len(sse(large, done=False))
+    stream = sse(FIRST, *[small] * 3, large, done=False)
+    passed = relayed(stream + DONE, splits=len(stream), max_frame_bytes=most)
+    assert (passed.out, passed.kind) == (stream + DONE, "completed")
+    found = relayed(stream, splits=len(stream), max_frame_bytes=most - 1)
+    assert (found.told[:-1], found.kind) == ([HI_TOLD[0], *[(0, {"content": "a"}, None)] * 3], "failed")
+
+
+@pytest.mark.parametrize("sink", ["openai", "ollama"])
+def test_c44_choices_and_tool_calls_have_an_end(sink):
+    many = [chunk({"content": "a"}, index=at) for at in range(128)]
+    assert relayed(sse(*many), sink=sink, splits=0).kind == "completed"
+    found = relayed(sse(*many, chunk({"content": "a"}, index=-1)), sink=sink, splits=0)
+    assert (found.kind, "128 choices" in found.failed.message) == ("failed", True)
+    calls = [call(at, f"id{at}", "f", "{}") for at in range(1024)]
+    assert relayed(sse(chunk({"tool_calls": calls})), sink=sink, splits=0).kind == "completed"
+    found = relayed(sse(FIRST, chunk({"tool_calls": [*calls, call(None, "more")]})), sink=sink, splits=0)
+    assert (found.kind, "1024 tool calls" in found.failed.message) == ("failed", True)
+
+
+@pytest.mark.parametrize(
+    ("last", "kind"),
+    [
+        ([chunk({}, "")], "completed"),
+        ([chunk({"role": "assistant"}, "")], "completed"),
+        ([chunk({"content": ""}, "")], "truncated"),
+        ([chunk({}, ""), chunk({"content": ""})], "truncated"),
+        ([chunk({"content": "!"}, "")], "truncated"),
+        ([chunk({}, ""), chunk({"content": "!"})], "truncated"),
+        ([chunk({}, ""), chunk({"content": "!"}, index=1)], "truncated"),
+    ],
+)
+def test_c57_an_empty_finish_reason_that_comes_alone_ends_a_choice_without_marker(last, kind):
+    found = relayed(sse(FIRST, chunk({"content": "Hi"}, ""), *last, done=False))
+    assert found.kind == kind
+    assert ((0, {}, "stop") in found.told) is (kind == "completed")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ([chunk({"content": "Hi"}, "")], ["Hi", "stop"]),
+        ([chunk({"content": "Hi"}, ""), chunk({})], ["Hi", None, "stop"]),
+        ([chunk({"content": "x"}, "")] * 3 + [chunk({"content": "y"})] * 3 + [chunk({})], [*"xxxyyy", None]),
+        ([chunk({"content": "y"})] * 3 + [chunk({"content": "x"}, "")] * 3, [*"yyyxxx", "stop"]),
+        ([chunk({"content": "x"}, ""), chunk({}, "length")], ["x", "length"]),
+    ],
+)
+def test_c57_an_empty_finish_reason_is_a_stop_on_the_last_chunk_only(chunks, expected):
+    found = relayed(sse(FIRST, *chunks))
+    assert [delta.get("content") or reason for _, delta, reason in found.told[1:-1]] == expected
 
 
 def test_c43_a_frame_of_four_mebibytes_passes():

@@ -91,6 +91,7 @@ def test_settings():
         "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}},
     }
     assert chat("Hi", text={"format": {"type": "json_object"}})["response_format"] == {"type": "json_object"}
+    assert chat("Hi", truncation="disabled", store=False, include=[]) == chat("Hi", store=False)
     assert "reasoning_effort" not in chat("Hi", reasoning={"summary": "auto"}, text={})
 
 
@@ -99,6 +100,9 @@ def test_settings():
     [
         {"input": "Hi", "previous_response_id": "resp_1"},
         {"input": "Hi", "background": True},
+        {"input": "Hi", "truncation": "auto"},
+        {"input": "Hi", "instructions": [{"role": "user", "content": "a"}]},
+        {"input": "Hi", "tools": [{"type": "web_search"}]},
         {"input": 5},
         {"input": ["Hi"]},
         {"input": [{"type": "item_reference", "id": "x"}]},

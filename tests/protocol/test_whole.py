@@ -144,3 +144,17 @@ def test_too_much_text_is_a_failure_though_the_upstream_has_said_all():
     assert (found.ended, found.started, str(found.ending)) == (True, False, "failed")
     assert found.close() == b""
     assert found.failed is not None
+
+
+@pytest.mark.parametrize("source", ["openai", "ollama"])
+@pytest.mark.parametrize("sink", ["openai", "ollama"])
+def test_what_a_document_says_of_its_failure_can_be_cleaned(source, sink):
+    def clean(failed):
+        return failed._replace(message=failed.message.replace("secret", "***"))
+
+    found = whole(
+        b'{"error":{"message":"the secret is out"}}', source, sink, clean=clean, content_type="application/json"
+    )
+    assert (found.failed.message, found.kind) == ("the *** is out", "failed")
+    cut = whole(b'{"model":"secret",', source, sink, clean=clean, content_type="application/json")
+    assert (cut.kind, cut.started) == ("truncated", False)
