@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import pytest
 
@@ -184,3 +185,9 @@ def test_what_a_splitter_holds_does_not_grow_with_the_body():
         splitter.feed(b"A" * 65536)
         assert len(splitter._tail) < 16
     assert splitter.feed(b'"}') == [Member("image", 1, 9, 10 + 6553600 + 1)]
+
+
+def test_a_member_is_looked_at_where_it_stands():
+    members = split(b'{"a": [ ], "b": [1], "c": null}')
+    empty = re.compile(rb"\[[ ]*\]")
+    assert [members.looks(name, empty) for name in ("a", "b", "c", "d")] == [True, False, False, False]
