@@ -128,12 +128,12 @@ class Normaliser:
             and not has_usage(chunk.get("x_groq"))
         ):
             return chunk
-        rest = {k: v for k, v in chunk.items() if k not in identity and k not in _FORBIDDEN}
+        rest: Chunk = {k: identity.get(k, v) for k, v in chunk.items() if k not in _FORBIDDEN}
         if isinstance(rest.get("usage"), dict):
             del rest["usage"]
         if has_usage(rest.get("x_groq")):
             rest["x_groq"] = {k: v for k, v in rest["x_groq"].items() if k != "usage"}
-        return {**identity, **rest}
+        return {**{k: v for k, v in identity.items() if k not in rest}, **rest}  # the upstream's order stays
 
     def _identify(self, chunk: Chunk) -> Chunk:
         given, created = chunk.get("id"), chunk.get("created")

@@ -865,3 +865,12 @@ def test_the_short_way_counts_what_passes():
         other.feed(bytearray(piece))  # which is no bytes, and goes the long way
     for name in ("frames", "bytes_in", "bytes_out", "largest_frame"):
         assert getattr(relay.stats, name) == getattr(other.stats, name), name
+
+
+def test_a_chunk_whose_identity_is_mended_keeps_the_order_of_its_members():
+    """llama.cpp puts `choices` first, and another `created` in each second."""
+    first = {"choices": [{"finish_reason": None, "index": 0, "delta": {"content": "a"}}], "created": 1, "id": "c"}
+    rest = {"model": "m", "object": "chat.completion.chunk"}
+    out = drive(Relay("openai", "openai"), [sse(first | rest, {**first, "created": 2} | rest)])[0]
+    events = [json.loads(event[6:]) for event in out.split(b"\n\n") if b'"content":"a"' in event.replace(b" ", b"")]
+    assert [(list(event), event["created"]) for event in events] == [(list(first | rest), 1)] * 2
