@@ -26,8 +26,6 @@ from .transport import Origin, Transport, UpstreamError, UpstreamRequest, Upstre
 
 __all__ = ["DirectResponse", "DirectTransport"]
 
-_IDENTITY = ("accept-encoding", "identity")
-
 Connect = Callable[[], Awaitable[ByteStream]]
 
 
@@ -82,13 +80,8 @@ class DirectTransport(Transport):
 
     def _request_head(self, request: UpstreamRequest) -> bytes:
         """The request's head as bytes."""
-        headers = [self._host, *request.headers]
-        if "accept-encoding" not in dict(request.headers):
-            headers.append(_IDENTITY)
-        if request.body or request.method not in ("GET", "HEAD"):
-            headers.append(("content-length", str(len(request.body))))
         try:
-            return encode_request(request.method, request.target, headers)
+            return encode_request(request.method, request.target, request.framed(self._host))
         except LocalProtocolError as exc:
             raise UpstreamError("protocol", "the request cannot be written as HTTP", sent=False) from exc
 

@@ -101,11 +101,7 @@ class Line:
     def _request(self, request: UpstreamRequest, trace: Callable[..., Awaitable[None]]) -> httpx.Request:
         scheme, host, port = self._origin
         url = httpx.URL(scheme=scheme, host=host, port=port, raw_path=request.target.encode("ascii"))
-        headers = [("host", self._origin.authority), *request.headers]
-        if not any(name == "accept-encoding" for name, _ in request.headers):
-            headers.append(("accept-encoding", "identity"))
-        if request.body or request.method not in ("GET", "HEAD"):
-            headers.append(("content-length", str(len(request.body))))
+        headers = request.framed(("host", self._origin.authority))
         stream = _Body(request.body)
         return httpx.Request(request.method, url, headers=headers, stream=stream, extensions={"trace": trace})
 

@@ -78,6 +78,15 @@ class UpstreamRequest(NamedTuple):
     headers: list[tuple[str, str]]
     body: bytes
 
+    def framed(self, host: tuple[str, str]) -> list[tuple[str, str]]:
+        """The headers with those that a transport adds; `host` is the origin's."""
+        headers = [host, *self.headers]
+        if "accept-encoding" not in dict(self.headers):
+            headers.append(("accept-encoding", "identity"))
+        if self.body or self.method not in ("GET", "HEAD"):
+            headers.append(("content-length", str(len(self.body))))
+        return headers
+
 
 class UpstreamResponse(ABC):
     """A response whose head has come. Whoever holds it calls `finish` or `close`; calling both is fine."""

@@ -26,8 +26,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
-from .redaction import Redactor
-
 if TYPE_CHECKING:
     from .config import Config
 
@@ -36,7 +34,6 @@ __all__ = [
     "Access",
     "Key",
     "KeyRing",
-    "Redactor",
     "is_host_name",
     "is_loopback",
     "is_origin",

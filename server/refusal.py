@@ -55,16 +55,18 @@ def bad_request(message: str, code: str = "invalid_value", param: str | None = N
 
 def from_protocol(exc: RemoteProtocolError) -> Refusal:
     """What a machine of the core found wrong with a request."""
-    status = exc.status
-    kind = "timeout_error" if status == 408 else "server_error" if status >= 500 else "invalid_request_error"
-    code = exc.kind if exc.kind in _OWN_KINDS else _CODES.get(status, "invalid_request")
-    return Refusal(Failed(str(exc), status, kind, code, retry=False if status >= 500 else None))
+    code = exc.kind if exc.kind in _OWN_KINDS else _CODES.get(exc.status, "invalid_request")
+    return _by_status(exc.status, str(exc), code)
 
 
 def plain(status: int, message: str) -> Refusal:
     """A refusal by its HTTP status alone."""
+    return _by_status(status, message, _CODES[status])
+
+
+def _by_status(status: int, message: str, code: str) -> Refusal:
     kind = "timeout_error" if status == 408 else "server_error" if status >= 500 else "invalid_request_error"
-    return Refusal(Failed(message, status, kind, _CODES[status], retry=False if status >= 500 else None))
+    return Refusal(Failed(message, status, kind, code, retry=False if status >= 500 else None))
 
 
 def unauthenticated() -> Refusal:
