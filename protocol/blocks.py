@@ -31,7 +31,7 @@ _LF, _COLON = b"\n:"
 class EventLines(Machine[Results]):
     """Finds lines, knows whether an event is open, and keeps the limit."""
 
-    __slots__ = ("_after_cr", "_bom", "_edge", "_held", "_limit", "_offset", "_open")
+    __slots__ = ("_after_cr", "_bom", "_edge", "_end_at", "_held", "_limit", "_offset", "_open")
 
     def __init__(self, max_event_bytes: int) -> None:
         super().__init__()
@@ -42,6 +42,7 @@ class EventLines(Machine[Results]):
         self._after_cr = False  # whether a LF that comes next belongs to the last line's end
         self._offset = 0  # of the next byte in the stream
         self._edge = max_event_bytes  # the offset that the open event, or comment, must not reach
+        self._end_at = 0  # the offset behind the first byte of the last line's end: there the line was complete
 
     def _is_plain(self, chunk: bytes) -> bool:
         """Whether LF is the only line end to think of, and no event in `chunk` can be too large."""
@@ -81,6 +82,7 @@ class EventLines(Machine[Results]):
                 break
             if base + end + len(line) >= self._edge:  # its line end, or a byte before that, is over the limit
                 break
+            self._end_at = base + end + len(line) + 1
             end += len(raw)
             if self._held:
                 line = bytes(self._held + line)
@@ -138,20 +140,38 @@ class Blocks(EventLines[bytes]):
     `max_event_bytes` raw bytes is a fault, kind `event_too_large`. Held back: an unfinished event.
     """
 
-    __slots__ = ("_block",)
+    __slots__ = ("_block", "_ends", "_run_end")
 
     _empty = bytes
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         super().__init__(max_event_bytes)
         self._block = bytearray()  # the whole lines of the open event
+        self._run_end = 0  # what to add to a place in the last run to have the offset in the stream ...
+        self._ends: dict[int, int] = {}  # ... but for these events, which took the general path
+
+    @property
+    def offset(self) -> int:
+        """How many bytes have come."""
+        return self._offset
 
     @property
     def pending(self) -> bool:
         """Whether bytes are held back."""
         return bool(self._block or self._held or self._bom)
 
+    def skip(self, size: int) -> None:
+        """So many bytes of whole events were looked at by others, while nothing was pending."""
+        self._offset += size
+        self._edge += size
+
+    def end_of(self, place: int) -> int:
+        """The offset in the stream behind the byte that completed an event, which ends at `place` of the last run."""
+        return self._ends.get(place) or self._run_end + place
+
     def _take(self, chunk: bytes) -> bytes:
+        if self._ends:
+            self._ends.clear()
         if not self._is_plain(chunk) or (self._open and not self._held):
             return self._normal(chunk)
         end = chunk.rfind(b"\n\n") + 2
@@ -160,6 +180,7 @@ class Blocks(EventLines[bytes]):
         run = b"".join((self._block, self._held, chunk[:end]))
         self._block.clear()
         self._open = False
+        self._run_end = self._offset + end - len(run)
         rest = self._rest(chunk, end)
         return run + self._normal(rest) if rest else run
 
@@ -173,6 +194,7 @@ class Blocks(EventLines[bytes]):
                 run += line + b"\n\n"  # a comment between two events
             elif self._block:
                 run += self._block + b"\n"
+                self._ends[len(run)] = self._end_at
                 self._block.clear()
         if self.fault is not None:
             self._block.clear()

@@ -56,10 +56,15 @@ class Text(NamedTuple):
 
 
 class Reasoning(NamedTuple):
-    """More of the model's reasoning, where it shows any."""
+    """More of the model's reasoning, where it shows any.
+
+    `signature`: what a vendor wants back together with a block of reasoning (a signature, or the reasoning
+    itself encrypted). It is opaque, and the block ends with it; it may come alone, with no text.
+    """
 
     text: str
     choice: int = 0
+    signature: str = ""
 
 
 class Refusal(NamedTuple):

@@ -13,7 +13,7 @@ import re
 from json.encoder import encode_basestring
 from typing import Any
 
-__all__ = ["depth", "dumps", "has_surrogate", "loads", "quote", "scrub"]
+__all__ = ["depth", "dumps", "has_surrogate", "loads", "quote", "replaced", "scrub"]
 
 _writer = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False)
 _plain_encode = _writer.encode
@@ -59,6 +59,11 @@ def loads(raw: bytes, max_depth: int = 128, *, one_line: bool = True) -> tuple[A
     if clean and b"\\u" in raw and has_surrogate(_plain(value)):
         clean = False
     return value, clean
+
+
+def replaced(raw: bytes) -> int:
+    """How many U+FFFD `loads` puts in for bytes that are no UTF-8."""
+    return raw.decode("utf-8", "replace").count("\ufffd") - raw.count(b"\xef\xbf\xbd")
 
 
 def depth(raw: bytes) -> int:

@@ -38,7 +38,7 @@ class BadLine(NamedTuple):
     reason: str
 
 
-class _Framing(Machine[Results]):
+class Framing(Machine[Results]):
     """Cuts bytes at LF. A line may have `max_line_bytes` raw bytes, its LF not counted."""
 
     __slots__ = ("_edge", "_held", "_limit", "_offset")
@@ -95,12 +95,12 @@ class _Framing(Machine[Results]):
         return [held] if held else []
 
 
-def _content(line: bytes) -> bytes:
+def content(line: bytes) -> bytes:
     """The line without one CR at its end; b"" if it is blank."""
     return line.removesuffix(b"\r") if line.strip(_BLANK) else b""
 
 
-class Lines(_Framing[list[bytes]]):
+class Lines(Framing[list[bytes]]):
     """Bytes to lines: without line end, blank ones skipped.
 
     A line of more than `max_line_bytes` raw bytes (LF not counted) is a fault, kind `line_too_long`.
@@ -113,13 +113,13 @@ class Lines(_Framing[list[bytes]]):
         super().__init__(max_line_bytes)
 
     def _take(self, chunk: bytes) -> list[bytes]:
-        return [content for line in self._cut(chunk) if (content := _content(line))]
+        return [text for line in self._cut(chunk) if (text := content(line))]
 
     def _end(self) -> list[bytes]:
-        return [content for line in self._rest() if (content := _content(line))]
+        return [text for line in self._rest() if (text := content(line))]
 
 
-class Decoder(_Framing[list[Any]]):
+class Decoder(Framing[list[Any]]):
     """Bytes to JSON values, with a `BadLine` in the place of each line that is none.
 
     Limits: `max_line_bytes` as for `Lines` (a fault), `max_depth` of arrays and objects (a `BadLine`). Held
@@ -143,11 +143,11 @@ class Decoder(_Framing[list[Any]]):
         values = []
         for line in lines:
             self._number += 1
-            if content := _content(line):
+            if text := content(line):
                 try:
-                    values.append(parse(content, self._depth))
+                    values.append(parse(text, self._depth))
                 except RemoteProtocolError as bad:
-                    values.append(BadLine(self._number, content, bad.kind))
+                    values.append(BadLine(self._number, text, bad.kind))
         return values
 
 

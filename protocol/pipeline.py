@@ -19,8 +19,6 @@ from .machine import Chunk
 
 __all__ = ["Pipe", "Pipeline"]
 
-_BOM = b"\xef\xbb\xbf"
-
 
 class Pipe(Protocol):
     """What lies between detection and the client. `feed_one`: a shorter way than `feed` for what needs no work,
@@ -157,8 +155,6 @@ class Pipeline(ABC):
     def _detected(self, framing: str) -> bytes:
         assert self._detector is not None
         held, self._detector = self._detector.buffered, None
-        if framing != "sse":
-            held = held.removeprefix(_BOM)
         return self._give(self._begin(framing).feed(held))
 
     def _begin(self, framing: str) -> Pipe:

@@ -10,49 +10,62 @@ space there: inside a string they would be escaped. Costs nothing for SSE, a joi
 
 from __future__ import annotations
 
-from . import ndjson, sse
-from .errors import LimitExceeded, RemoteProtocolError
+from . import sse
+from .errors import LimitExceeded
 from .machine import Machine
+from .ndjson import Framing, content
 
-__all__ = ["runs"]
+__all__ = ["Runs", "runs"]
 
-
-def runs(framing: str, max_frame_bytes: int) -> Machine[bytes]:
-    """A machine for the framing that `detect.Detector` named. `feed` returns b"" or events that each end in a
-    blank line; `close` returns the last one, if there is one, without.
-    """
-    if framing == "sse":
-        return sse.Blocks(max_frame_bytes)
-    return _Lines(max_frame_bytes) if framing == "ndjson" else _Body(max_frame_bytes)
+_BOM = b"\xef\xbb\xbf"
 
 
-class _Lines(Machine[bytes]):
+class _Lines(Framing[bytes]):
     """NDJSON as events."""
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_begun", "_ends")
 
     _empty = bytes
 
     def __init__(self, max_frame_bytes: int) -> None:
-        super().__init__()
-        self._lines = ndjson.Lines(max_frame_bytes)
+        super().__init__(max_frame_bytes)
+        self._begun = False
+        self._ends: dict[int, int] = {}
+
+    @property
+    def offset(self) -> int:
+        """How many bytes have come."""
+        return self._offset
+
+    def end_of(self, place: int) -> int:
+        """The offset in the stream behind the LF of an event, which ends at `place` of the last run."""
+        return self._ends[place]
 
     def _take(self, chunk: bytes) -> bytes:
-        try:
-            lines = self._lines.feed(chunk)
-        except RemoteProtocolError:
-            lines = []
-        self.fault = self._lines.fault
-        return b"".join([_event(line) + b"\n\n" for line in lines])
+        end = self._offset - len(self._held)
+        self._ends.clear()
+        run = bytearray()
+        for line in self._cut(chunk):
+            end += len(line) + 1
+            if text := self._text(line):
+                run += _event(text) + b"\n\n"
+                self._ends[len(run)] = end
+        return bytes(run)
 
     def _end(self) -> bytes:
-        return b"".join([_event(line) for line in self._lines.close()])
+        return b"".join([_event(text) for line in self._rest() if (text := self._text(line))])
+
+    def _text(self, line: bytes) -> bytes:
+        if not self._begun:
+            self._begun = True
+            line = line.removeprefix(_BOM)
+        return content(line)
 
 
 class _Body(Machine[bytes]):
     """A whole body as one event."""
 
-    __slots__ = ("_body", "_limit")
+    __slots__ = ("_body", "_limit", "offset")
 
     _empty = bytes
 
@@ -60,9 +73,16 @@ class _Body(Machine[bytes]):
         super().__init__()
         self._limit = max_bytes
         self._body = bytearray()
+        self.offset = 0
+        """How many bytes have come."""
+
+    def end_of(self, place: int) -> int:
+        """The event is the whole body."""
+        return self.offset
 
     def _take(self, chunk: bytes) -> bytes:
         self._body += chunk
+        self.offset += len(chunk)
         if len(self._body) > self._limit:
             self._body.clear()
             message = f"the answer is larger than {self._limit} bytes"
@@ -71,8 +91,21 @@ class _Body(Machine[bytes]):
 
     def _end(self) -> bytes:
         body, self._body = bytes(self._body).strip(), bytearray()
-        return _event(body.removeprefix(b"\xef\xbb\xbf")) if body else b""
+        return _event(body.removeprefix(_BOM)) if body else b""
 
 
 def _event(text: bytes) -> bytes:
     return b"data: " + text.replace(b"\r", b" ").replace(b"\n", b" ")
+
+
+Runs = sse.Blocks | _Lines | _Body
+"""`offset` counts the bytes that came, `end_of` says where in them an event of the last run ended."""
+
+
+def runs(framing: str, max_frame_bytes: int) -> Runs:
+    """A machine for the framing that `detect.Detector` named. `feed` returns b"" or events that each end in a
+    blank line; `close` returns the last one, if there is one, without.
+    """
+    if framing == "sse":
+        return sse.Blocks(max_frame_bytes)
+    return _Lines(max_frame_bytes) if framing == "ndjson" else _Body(max_frame_bytes)

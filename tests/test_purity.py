@@ -30,7 +30,7 @@ IO_MODULES = {
 }
 # All that the core may use; a further module is a decision, and has to be written here.
 PURE_MODULES = {"__future__", "abc", "codecs", "collections", "datetime", "enum", "hashlib", "html", "itertools"} | {
-    *("json", "math", "re", "string", "typing"),
+    *("json", "math", "re", "string", "types", "typing"),
 }
 IMPURE_CALLS = {"open", "input", "print", "exec", "eval", "__import__", "breakpoint"}
 IMPURE_METHODS = {"now", "utcnow", "today", "getenv", "environ", "urandom", "read_text", "read_bytes", "open"}

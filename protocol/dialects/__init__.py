@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from ..chat import Answer, Event, Failed, Request, Usage
@@ -50,27 +51,23 @@ class Dialect(NamedTuple):
     mend_response: Callable[..., tuple[bytes, Usage | None] | Failed] | None = None
 
 
+def _row(framing: str, module: ModuleType) -> Dialect:
+    """A row of what the module defines under the names of the protocol."""
+    return Dialect(
+        framing,
+        module.StreamDecoder,
+        module.StreamEncoder,
+        module.decode_request,
+        module.encode_request,
+        module.decode_response,
+        module.encode_response,
+        module.encode_error,
+        getattr(module, "Passage", None),
+        getattr(module, "mend_response", None),
+    )
+
+
 DIALECTS: Mapping[str, Dialect] = {
-    "openai": Dialect(
-        "sse",
-        openai.StreamDecoder,
-        openai.StreamEncoder,
-        openai.decode_request,
-        openai.encode_request,
-        openai.decode_response,
-        openai.encode_response,
-        openai.encode_error,
-        openai.Passage,
-        openai.mend_response,
-    ),
-    "ollama": Dialect(
-        "ndjson",
-        ollama.StreamDecoder,
-        ollama.StreamEncoder,
-        ollama.decode_request,
-        ollama.encode_request,
-        ollama.decode_response,
-        ollama.encode_response,
-        ollama.encode_error,
-    ),
+    "openai": _row("sse", openai),
+    "ollama": _row("ndjson", ollama),
 }

@@ -158,23 +158,29 @@ class Passage(_Chunks[bytes]):
         stats.frames += 1
         if size - _FRAMING > stats.largest_frame:
             stats.largest_frame = size - _FRAMING
+        self._runs.skip(size)  # type: ignore[union-attr]  # `_between` says that these are SSE's
+        stats.last_event = self._runs.offset
         return data
 
     def _take(self, run: bytes) -> list[bytes]:
+        stats, end_of = self.stats, self._runs.end_of
         out = self._glance(run)
         if out is not None:
+            stats.ended_at(end_of(len(run)))
             return [out]
         results: list[bytes] = []
+        place = 0
         for block in run.split(b"\n\n"):
+            place += len(block) + 2
             block = block.lstrip(b"\n")
             if block:
+                frames = stats.frames
                 out = self._glance(block + b"\n\n")
-                if out is not None:
-                    results.append(out)
-                else:
-                    results += self._parse(block)
-                    if self.life.ended:
-                        break
+                results += [out] if out is not None else self._parse(block)
+                if stats.frames != frames:
+                    stats.ended_at(end_of(place))
+                if self.life.ended:
+                    break
         return results
 
     def _glance(self, run: bytes) -> bytes | None:

@@ -31,15 +31,27 @@ MAX_TOOL_CALLS = 1024  # of one choice; far above what models and clients handle
 
 
 class Stats:
-    """Counts of one stream."""
+    """Counts of one stream. A frame is one with JSON in it; comments and end markers are none."""
 
-    __slots__ = ("bytes_in", "bytes_out", "frames", "largest_frame")
+    __slots__ = ("bytes_in", "bytes_out", "first_event", "frames", "largest_frame", "last_event", "replaced")
 
     def __init__(self) -> None:
         self.frames = 0
         self.bytes_in = 0
         self.bytes_out = 0
         self.largest_frame = 0
+        """Bytes of JSON in the largest frame."""
+        self.replaced = 0
+        """How many U+FFFD stand for bytes that were no UTF-8."""
+        self.first_event = 0
+        """Where the first frame ended: so many bytes had come with its last one. 0 while there is none."""
+        self.last_event = 0
+        """Where the last frame ended. What came behind it is comments, an end marker, or a frame cut off."""
+
+    def ended_at(self, offset: int) -> None:
+        """The last frame counted ended there."""
+        self.first_event = self.first_event or offset
+        self.last_event = offset
 
 
 def empty() -> Failed:
@@ -126,7 +138,10 @@ class Source(ABC, Generic[T]):
             return []
         self._closed = True
         tail = self._runs.close()
+        frames = self.stats.frames
         results = self._block(tail, cut=True) if tail else []
+        if self.stats.frames != frames:
+            self.stats.ended_at(self._runs.offset)
         if not self.life.ended:
             if tail and not self.life.started:
                 self.failed = truncated()
@@ -159,9 +174,14 @@ class Source(ABC, Generic[T]):
 
     def _take(self, run: bytes) -> list[T]:
         results: list[T] = []
+        stats, place = self.stats, 0
         for block in run.split(b"\n\n"):
+            place += len(block) + 2
             if block:
+                frames = stats.frames
                 results += self._block(block)
+                if stats.frames != frames:
+                    stats.ended_at(self._runs.end_of(place))
                 if self.life.ended:
                     break
         return results
@@ -186,16 +206,18 @@ class Source(ABC, Generic[T]):
         return self._json(data, cut)
 
     def _json(self, data: bytes, cut: bool) -> list[T]:
-        stats = self.stats
-        stats.frames += 1
-        if len(data) > stats.largest_frame:
-            stats.largest_frame = len(data)
         try:
             value, clean = jsontext.loads(data, self._depth)
         except (ValueError, RecursionError):
             if not (cut and data[:1] in b"{["):  # else it is only broken off, and the end of input decides
                 self._fail(malformed("a frame that is no JSON"))
             return []
+        stats = self.stats
+        stats.frames += 1
+        if len(data) > stats.largest_frame:
+            stats.largest_frame = len(data)
+        if not clean:
+            stats.replaced += jsontext.replaced(data)
         failed = failures.find(value)
         if failed is not None:
             self._fail(failed)
