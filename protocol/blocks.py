@@ -37,7 +37,7 @@ class EventLines(Machine[Results]):
         super().__init__()
         self._limit = max_event_bytes
         self._bom: bytes | None = b""  # what came of a byte order mark; None once that is decided
-        self._held = bytearray()  # the unfinished line
+        self._held: bytes | bytearray = b""  # the unfinished line
         self._open = False  # whether a whole line of an event has come, and not its blank line
         self._after_cr = False  # whether a LF that comes next belongs to the last line's end
         self._offset = 0  # of the next byte in the stream
@@ -56,9 +56,9 @@ class EventLines(Machine[Results]):
         self._edge = self._offset + self._limit
         rest = chunk[end:]
         if b"\n" in rest:
-            self._held.clear()
+            self._held = b""
             return rest
-        self._held[:] = rest
+        self._held = rest
         self._offset += len(rest)
         return b""
 
@@ -78,6 +78,8 @@ class EventLines(Machine[Results]):
         for raw in chunk.splitlines(keepends=True):  # of bytes: at LF, CR, CRLF and nothing else
             line = raw.rstrip(b"\r\n")
             if len(line) == len(raw):
+                if not isinstance(self._held, bytearray):
+                    self._held = bytearray(self._held)  # which grows in place
                 self._held += raw
                 break
             if base + end + len(line) >= self._edge:  # its line end, or a byte before that, is over the limit
@@ -86,7 +88,7 @@ class EventLines(Machine[Results]):
             end += len(raw)
             if self._held:
                 line = bytes(self._held + line)
-                self._held.clear()
+                self._held = b""
             if not line:
                 self._open = False
             elif line[0] != _COLON:
@@ -97,7 +99,7 @@ class EventLines(Machine[Results]):
         self._after_cr = chunk.endswith(b"\r")
         self._offset = base + len(chunk)
         if self._offset > self._edge:
-            self._held.clear()
+            self._held = b""
             self.fault = LimitExceeded(
                 f"an event is larger than {self._limit} bytes",
                 kind="event_too_large",
@@ -126,7 +128,7 @@ class EventLines(Machine[Results]):
             yield from self._lines(held)
         if self._held:
             line = bytes(self._held)
-            self._held.clear()
+            self._held = b""
             self._open = self._open or line[0] != _COLON
             yield line
 

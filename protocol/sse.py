@@ -6,18 +6,18 @@ finds lines and keeps the limit, and `Blocks` and `fields` for those who want th
 Invalid UTF-8 is replaced; since CR and LF are ASCII, decoding many lines at once gives the same text as decoding
 each. Event types are forgotten with each event, ids stay, and take effect when an event is dispatched.
 
-Cost: where a chunk holds no CR and no open event, one `decode`, `count` and `split` turn all its events into text
-at once, provided that each is a single `data: ` line. Anything unusual takes the general path, line by line;
-the data of an open event is kept as the bytes that came, and decoded when it is dispatched.
+Cost: where a chunk holds no CR and nothing but single `data: ` lines with their blank lines, one `decode`, one
+`split` and one `count` turn all its events into text at once. Anything unusual takes the general path, line by
+line; the data of an open event is kept as the bytes that came, and decoded when it is dispatched.
 """
 
 from __future__ import annotations
 
-from itertools import repeat
 from typing import Literal, NamedTuple
 
 from .blocks import MAX_EVENT_BYTES, Blocks, EventLines, Fields, fields
 from .errors import LocalProtocolError
+from .machine import Chunk
 
 __all__ = ["Blocks", "Comment", "Decoder", "Event", "Fields", "encode", "encode_comment", "fields"]
 
@@ -30,6 +30,9 @@ class Event(NamedTuple):
     data: str
     event: str = "message"
     id: str = ""
+
+
+_new = tuple.__new__  # a NamedTuple's own `__new__` is written in Python, and costs twice as much
 
 
 class Comment(NamedTuple):
@@ -47,7 +50,7 @@ class Decoder(EventLines[list[Event | Comment]]):
     Held back: a byte order mark's beginning and an unfinished event.
     """
 
-    __slots__ = ("_comments", "_data", "_dispatch_last", "_id", "_type", "dropped", "last_event_id", "retry")
+    __slots__ = ("_comments", "_data", "_dispatch_last", "_id", "_plain", "_type", "dropped", "last_event_id", "retry")
 
     def __init__(
         self,
@@ -69,31 +72,30 @@ class Decoder(EventLines[list[Event | Comment]]):
         self._data = bytearray()  # of the open event, a LF after each line
         self._type = b""
         self._id = ""
+        self._plain = False  # whether the next byte begins or continues the first line of an event, or a comment
+
+    def feed(self, data: Chunk) -> list[Event | Comment]:
+        """Take one chunk; return the events that it completed."""
+        if self._plain and type(data) is bytes and b"\r" not in data:
+            end = data.rfind(b"\n\n")
+            after = self._offset + len(data)
+            block = self._held + data[:end] if end >= 0 and after <= self._edge else b""
+            if block.startswith(b"data: "):
+                rest = data[end + 2 :]
+                # n texts between n times "data: ", and 2n - 2 line ends: each event is one data line.
+                texts = str(block, "utf-8", "replace")[6:].split("\n\ndata: ")
+                if block.count(b"\n") == 2 * len(texts) - 2 and b"\n" not in rest:
+                    self._held, self._offset = rest, after
+                    self._edge = after - len(rest) + self._limit
+                    id = self.last_event_id
+                    return [_new(Event, (text, "message", id)) for text in texts]
+        return super().feed(data)
 
     def _take(self, chunk: bytes) -> list[Event | Comment]:
-        if self._open or not self._is_plain(chunk):
-            return self._general(chunk)
-        end = chunk.rfind(b"\n\n") + 2
-        if end < 2:
-            return self._general(chunk)
-        block = self._held + chunk[:end]
-        text = block.decode("utf-8", "replace")
-        rest = self._rest(chunk, end)
-        # n texts between "data: " and the last blank line, and 2n line ends: each event is one data line.
-        texts = text[6:-2].split("\n\ndata: ")
-        events: list[Event | Comment]
-        if text.count("\n") == 2 * len(texts) and text.startswith("data: "):
-            events = list(map(Event, texts, repeat("message"), repeat(self.last_event_id)))
-        else:
-            events = []
-            for line in block.split(b"\n")[:-1]:
-                self._line(line, events)
-        return events + self._general(rest) if rest else events
-
-    def _general(self, chunk: bytes) -> list[Event | Comment]:
         events: list[Event | Comment] = []
         for line in self._lines(chunk):
             self._line(line, events)
+        self._plain = not self._open and self._is_plain(b"") and self.fault is None
         if self.fault is not None:
             self._data.clear()
         return events
@@ -133,6 +135,7 @@ class Decoder(EventLines[list[Event | Comment]]):
         self._type = b""
 
     def _end(self) -> list[Event | Comment]:
+        self._plain = False
         events: list[Event | Comment] = []
         for line in self._last_lines():
             if self._dispatch_last:
