@@ -16,9 +16,28 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET
 
-from .settings import ProviderSettings, TimeoutSettings
+from .settings import Operation, ProviderSettings, TimeoutSettings
 
-__all__ = ["PRESETS", "Preset", "key_variable"]
+__all__ = ["OPENAI_PATHS", "PRESETS", "Preset", "key_variable"]
+
+OPENAI_PATHS: Mapping[Operation, str] = MappingProxyType(
+    {
+        "openai": "/chat/completions",
+        "completions": "/completions",
+        "responses": "/responses",
+        "embeddings": "/embeddings",
+        "moderations": "/moderations",
+        "images": "/images/generations",
+        "rerank": "/rerank",
+        "transcriptions": "/audio/transcriptions",
+        "translations": "/audio/translations",
+        "speech": "/audio/speech",
+        "anthropic": "/messages",
+    }
+)
+"""Where a server of OpenAI's kind has each operation. Those that stand for a dialect are named as the dialect."""
+
+_COMPATIBLE = tuple(name for name in OPENAI_PATHS if name not in ("responses", "anthropic"))
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,12 +46,17 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     base_url: str
     """Where it is if the user names no other place. Paths are appended to it."""
-    dialect: Literal["openai", "ollama"] = "openai"
-    """The JSON it speaks: a module of `protocol.dialects`."""
-    chat_path: str = "/chat/completions"
+    dialect: Literal["openai", "ollama", "anthropic"] = "openai"
+    """What is said to it where a client's own dialect is not among its operations: a module of `protocol.dialects`."""
+    paths: Mapping[Operation, str] = OPENAI_PATHS
+    """Where its operations are."""
+    operations: tuple[Operation, ...] = ("openai",)
+    """Those that it has, unless the user's `speaks` says otherwise. What it has is passed on in its own form."""
+    own_operations: tuple[Operation, ...] = ()
+    """Those that the vendor's own address has besides; another server of the same kind may not."""
     models_path: str = "/models"
-    auth: Literal["bearer", "none"] = "bearer"
-    """How a key is shown, where there is one: `Authorization: Bearer KEY`, or not at all."""
+    auth: Literal["bearer", "x-api-key", "none"] = "bearer"
+    """How a key is shown, where there is one: `Authorization: Bearer KEY`, `x-api-key: KEY`, or not at all."""
     key_env: str = ""
     """The environment variable in which this vendor's key is looked for; see `key_variable`."""
     headers: tuple[tuple[str, str], ...] = ()
@@ -49,9 +73,24 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     """It lives in this process: nothing is looked up, and no proxy or TLS comes into it."""
 
 
+# Embeddings and legacy completions in OpenAI's form it has only there, and there they are sound.
+_OLLAMA_PATHS: dict[Operation, str] = {
+    "ollama": "/api/chat",
+    "ollama_generate": "/api/generate",
+    "ollama_embed": "/api/embed",
+    "completions": "/v1/completions",
+    "embeddings": "/v1/embeddings",
+}
+
 _ROWS = (
     # Any compatible server, too: vLLM, llama.cpp, LM Studio ... with a `base_url` of its own.
-    Preset(name="openai", base_url="https://api.openai.com/v1", key_env="OPENAI_API_KEY"),
+    Preset(
+        name="openai",
+        base_url="https://api.openai.com/v1",
+        key_env="OPENAI_API_KEY",
+        operations=_COMPATIBLE,
+        own_operations=("responses",),
+    ),
     # "The base URL works with and without /v1", so both forms are left as the user wrote them.
     Preset(name="deepseek", base_url="https://api.deepseek.com", key_env="DEEPSEEK_API_KEY"),
     # OpenRouter attributes its traffic by these two; a user's own `headers` replace them.
@@ -60,6 +99,17 @@ _ROWS = (
         base_url="https://openrouter.ai/api/v1",
         key_env="OPENROUTER_API_KEY",
         headers=(("http-referer", "http://localhost"), ("x-title", "penstock")),
+        operations=("openai", "completions", "embeddings"),
+    ),
+    # 2023-06-01 is the version with sampling fields; a client's own `anthropic-version` replaces it.
+    Preset(
+        name="anthropic",
+        dialect="anthropic",
+        base_url="https://api.anthropic.com/v1",
+        key_env="ANTHROPIC_API_KEY",
+        auth="x-api-key",
+        headers=(("anthropic-version", "2023-06-01"),),
+        operations=("anthropic",),
     ),
     # Not its /v1: that loses errors in mid-stream and overrides the Modelfile's temperature. A model may have
     # to be read from the disk before it answers, and it may share the machine with us: hence the patience.
@@ -67,7 +117,8 @@ _ROWS = (
         name="ollama",
         dialect="ollama",
         base_url="http://127.0.0.1:11434",
-        chat_path="/api/chat",
+        paths=MappingProxyType(_OLLAMA_PATHS),
+        operations=tuple(_OLLAMA_PATHS),
         models_path="/api/tags",
         key_env="OLLAMA_API_KEY",
         timeouts=TimeoutSettings(connect=15.0, idle=120.0),

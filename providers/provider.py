@@ -4,7 +4,7 @@ A `Provider` joins a preset (data about a kind of server) with what the user sai
 requests out of both. It does no I/O of its own: the transport is handed in, and whoever serves a request
 drives it. Only the list of models is fetched here, since nothing else needs it.
 
-What goes out is what the client wrote. Towards a server that speaks OpenAI's dialect the JSON body passes
+What goes out is what the client wrote. To a server that speaks the client's dialect the JSON body passes
 byte for byte, but for the members that have to differ, which are spliced (protocol.members): `model`,
 `stream_options`, and an empty `tools`. Towards another dialect the request is read and written anew.
 
@@ -24,11 +24,11 @@ import trio
 from msgspec import UNSET
 
 from .. import __version__
-from ..protocol.dialects import ollama, openai
+from ..protocol.dialects import DIALECTS
 from ..protocol.members import Members
 from .deadline import Deadline
 from .models import MAX_LIST_BYTES, ListUnavailable, ModelInfo, ModelList, parse
-from .presets import PRESETS
+from .presets import OPENAI_PATHS, PRESETS, Preset
 from .settings import DEFAULT_TIMEOUTS, ProviderSettings, TimeoutSettings
 from .transport import Origin, Transport, UpstreamError, UpstreamRequest
 
@@ -36,6 +36,9 @@ __all__ = ["FORWARDED", "LIST_TIMEOUT", "MakeTransport", "Provider", "Slots"]
 
 FORWARDED = frozenset({"traceparent", "tracestate"})
 """The headers of a client's request that go upstream: they tie traces together, and are no secrets."""
+
+_ANTHROPICS = frozenset({"anthropic-version", "anthropic-beta"})
+"""Those that go to an upstream of Anthropic's dialect besides: they say how the body is to be read."""
 
 LIST_TIMEOUT = 5.0
 """Seconds for one list of models: Open WebUI gives up on all of them together after ten."""
@@ -104,7 +107,10 @@ class Provider:
         self.slots = Slots(settings.parallel)
         base_url = preset.base_url if settings.base_url is UNSET else settings.base_url
         self.origin, self._prefix, self._query = _split_url(name, base_url, preset.drop_suffixes)
-        self._headers = _fixed_headers(name, preset.headers, settings.headers, key if preset.auth == "bearer" else "")
+        own = preset.own_operations if settings.base_url is UNSET else ()
+        said = (*preset.operations, *own) if settings.speaks is UNSET else settings.speaks
+        self.operations = {operation: preset.paths.get(operation) or OPENAI_PATHS[operation] for operation in said}
+        self._headers = _fixed_headers(name, preset, settings.headers, key)
         self.transport = make_transport(self.origin, settings)
         models = preset.models if settings.models is UNSET else settings.models
         ask = None if models or settings.models is not UNSET else self._fetch_models
@@ -121,32 +127,51 @@ class Provider:
         model: str,
         *,
         stream: bool,
+        sink: str = "openai",
         request_id: str = "",
         headers: Iterable[tuple[str, str]] = (),
     ) -> UpstreamRequest:
-        """A chat request for `model`, from the client's body (in OpenAI's dialect) and its headers.
+        """A chat request for `model`, from the client's body (in the dialect `sink`) and its headers.
 
-        `stream` is what the client asked for. Raises what the dialects raise for a request that cannot be
-        said in this provider's dialect.
+        `stream` is what the client asked for. Raises RemoteProtocolError for a request that cannot be said in
+        this provider's dialect.
         """
-        if self.dialect == "ollama":
-            wanted = openai.decode_request(members.body)._replace(model=model)
-            body = ollama.encode_request(wanted)
+        source = self.source(sink)
+        if source == sink:
+            body = members.replace(self._changes(members, model, stream, sink))
         else:
-            body = members.replace(self._changes(members, model, stream))
-        sent = [*self._headers, ("content-type", "application/json")]
-        sent += [(key, value) for key, value in headers if key in FORWARDED and value.isascii()]
+            wanted = DIALECTS[sink].decode_request(members.body)
+            usage = stream and self.preset.ask_usage
+            body = DIALECTS[source].encode_request(wanted._replace(model=model, stream=stream, include_usage=usage))
+        return self.json_request(source, body, request_id=request_id, headers=headers)
+
+    def source(self, sink: str) -> str:
+        """The dialect in which a client of the dialect `sink` is served: its own, if the upstream speaks it."""
+        return sink if sink in self.operations else self.dialect
+
+    def json_request(
+        self, operation: str, body: bytes, *, request_id: str = "", headers: Iterable[tuple[str, str]] = ()
+    ) -> UpstreamRequest:
+        """A request with a body of JSON to where this upstream has the operation."""
+        given = {key: value for key, value in headers if key in FORWARDED and _can_be_carried(value)}
+        if operation == "anthropic":
+            given |= {key: value for key, value in headers if key in _ANTHROPICS and _can_be_carried(value)}
+        sent = [(key, value) for key, value in self._headers if key not in given]
+        sent += [("content-type", "application/json"), *given.items()]
         if request_id:
             sent.append(("x-request-id", request_id))
-        return UpstreamRequest("POST", self._target(self.preset.chat_path), sent, body)
+        path = self.operations.get(operation) or self.preset.paths[operation]  # type: ignore[index, call-overload]
+        return UpstreamRequest("POST", self._target(path), sent, body)
 
     def models_request(self) -> UpstreamRequest:
         """The request for the upstream's list of models."""
         return UpstreamRequest("GET", self._target(self.preset.models_path), list(self._headers), b"")
 
-    def _changes(self, members: Members, model: str, stream: bool) -> dict[str, bytes | None]:
+    def _changes(self, members: Members, model: str, stream: bool, dialect: str) -> dict[str, bytes | None]:
         """What must differ from the client's body: members to replace or add, and (None) to leave out."""
         changes: dict[str, bytes | None] = {"model": _quote(model)}
+        if dialect not in ("openai", "completions"):
+            return changes
         # OpenAI refuses an empty list of tools, and ollama's SDK sends one.
         if members.looks("tools", _EMPTY_LIST):
             changes["tools"] = None
@@ -227,15 +252,13 @@ def _split_url(name: str, base_url: str, drop_suffixes: tuple[str, ...]) -> tupl
     return f"{origin.scheme}://{origin.authority}", path, f"?{parts.query}" if parts.query else ""
 
 
-def _fixed_headers(
-    name: str, preset: tuple[tuple[str, str], ...], wanted: dict[str, str], key: str
-) -> list[tuple[str, str]]:
+def _fixed_headers(name: str, preset: Preset, wanted: dict[str, str], key: str) -> list[tuple[str, str]]:
     """The headers of every request to a provider: ours, the preset's, the user's, each beating the former."""
-    headers = {"user-agent": f"penstock/{__version__}", **dict(preset)}
-    if key:
+    headers = {"user-agent": f"penstock/{__version__}", **dict(preset.headers)}
+    if key and preset.auth != "none":
         if not _can_be_carried(key):
             raise ValueError(f"the API key of provider '{name}' has characters that no header can carry")
-        headers["authorization"] = f"Bearer {key}"
+        headers |= {"authorization": f"Bearer {key}"} if preset.auth == "bearer" else {preset.auth: key}
     headers |= {header.lower(): value for header, value in wanted.items()}
     for header, value in headers.items():
         if not header or not _TOKEN.issuperset(header) or header in _OURS:

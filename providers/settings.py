@@ -18,6 +18,7 @@ __all__ = [
     "DEFAULT_TIMEOUTS",
     "Count",
     "FilePath",
+    "Operation",
     "ProviderSettings",
     "RouteSettings",
     "RouteTarget",
@@ -93,11 +94,19 @@ class SecretSource(Settings, frozen=True):
     file: FilePath | UnsetType = UNSET
 
 
+Operation = Literal[
+    "openai", "completions", "responses", "anthropic", "ollama", "ollama_generate",
+    "embeddings", "ollama_embed", "moderations", "images", "rerank", "transcriptions", "translations", "speech",
+]  # fmt: skip
+"""What can be asked of an upstream: a chat in one of the dialects, by the dialect's name, or something else."""
+
+
 class ProviderSettings(Settings, frozen=True):
     """One `[providers.NAME]` table."""
 
     preset: str = "openai"
     base_url: str | UnsetType = UNSET
+    speaks: list[Operation] | UnsetType = UNSET
     api_key: SecretSource | UnsetType = UNSET
     models: list[str] | UnsetType = UNSET
     on_client_gone: Literal["cancel", "drain"] = "cancel"

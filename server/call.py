@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import trio
 
 from ..protocol import members
-from ..protocol.chat import Failed
+from ..protocol.chat import Event, Failed, Text
 from ..protocol.dialects import DIALECTS
 from ..protocol.dialects.responses_request import to_chat
 from ..protocol.errors import RemoteProtocolError
@@ -29,6 +29,7 @@ from ..providers.settings import Timeouts, TimeoutSettings
 from . import refusal
 from .access import Key
 from .config import Limits
+from .doors import Door
 
 if TYPE_CHECKING:
     from ..providers.provider import Provider
@@ -50,9 +51,10 @@ LEAST_KEEPALIVE = 0.01
 
 
 class Call(NamedTuple):
-    """One chat request that may be served."""
+    """One request for a model's answer that may be served. `encoding` is what the encoder of the client's dialect has
+    to be told."""
 
-    sink: str
+    door: Door
     body: Members
     model: str
     stream: bool
@@ -66,12 +68,7 @@ class Call(NamedTuple):
     limits: Limits
     timeouts: TimeoutSettings
     forward: Collection[tuple[str, str]]
-
-    @property
-    def stream_type(self) -> str:
-        """The content type of a streamed answer."""
-        content_type: str = DIALECTS[self.sink].encoder.content_type
-        return content_type
+    encoding: Mapping[str, Any] = {}
 
     @property
     def keepalive(self) -> float:
@@ -93,7 +90,12 @@ class Call(NamedTuple):
     def upstream_request(self, target: Target) -> UpstreamRequest:
         """The request for `target`, its own model id in it and no credential of the client's."""
         return target.provider.chat_request(
-            self.body, target.model, stream=self.stream, request_id=self.request_id, headers=self.forward
+            self.body,
+            target.model,
+            stream=self.stream,
+            sink=self.door.dialect,
+            request_id=self.request_id,
+            headers=self.forward,
         )
 
     def without_body(self) -> Call:
@@ -104,25 +106,38 @@ class Call(NamedTuple):
         """The machine that turns an answer in `source`'s dialect into what this client asked for."""
         common: dict[str, Any] = {
             "content_type": content_type,
-            "id": "chatcmpl-" + self.request_id.removeprefix("req_"),
-            "created": self.created,
-            "model": self.model,
+            **self._identity,
+            "encoding": self.encoding,
             "max_frame_bytes": self.limits.frame_bytes,
             "json_depth": self.limits.json_depth,
             "clean": clean,
         }
         if self.stream:
-            return Relay(source, self.sink, include_usage=self.include_usage, **common)
-        return Whole(source, self.sink, max_message_bytes=self.limits.message_bytes, **common)
+            return Relay(source, self.door.dialect, include_usage=self.include_usage, **common)
+        return Whole(source, self.door.dialect, max_message_bytes=self.limits.message_bytes, **common)
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        id = self.door.id_prefix + self.request_id.removeprefix("req_")
+        return {"id": id, "created": self.created, "model": self.model}
+
+    @property
+    def silence(self) -> bytes:
+        """What fills a silence."""
+        return self._frame(Text("")) if self.door.silence is None else self.door.silence
 
     def error_frame(self, failed: Failed) -> bytes:
         """An error for a client whose answer has been begun, but not by an upstream."""
-        frame: bytes = DIALECTS[self.sink].encoder().encode([failed])
+        return self._frame(failed)
+
+    def _frame(self, event: Event) -> bytes:
+        encoder = DIALECTS[self.door.dialect].encoder(**self._identity, **self.encoding)
+        frame: bytes = encoder.encode([event])
         return frame
 
 
-async def make_call(gateway: Gateway, request: Request, raw: bytes, key: Key | None) -> Call:
-    """Read and judge a chat request in OpenAI's dialect, of which `raw` is the body. Raises Refusal."""
+async def make_call(gateway: Gateway, request: Request, raw: bytes, key: Key | None, door: Door) -> Call:
+    """Read and judge a request in the dialect of its door, of which `raw` is the body. Raises Refusal."""
     limits = gateway.config.limits
     body = await _read_members(raw, limits.json_depth)
     model = body.value("model") if "model" in body else None
@@ -130,18 +145,20 @@ async def make_call(gateway: Gateway, request: Request, raw: bytes, key: Key | N
         raise refusal.bad_request("Missing required parameter: 'model'.", "missing_required_parameter", "model")
     if not isinstance(model, str) or not model:
         raise refusal.bad_request("'model' must be a non-empty string.", "invalid_value", "model")
-    body = _with_messages(body, limits.json_depth)
-    stream = _flag(body, "stream")
+    if door.dialect == "openai":
+        body = _with_messages(body, limits.json_depth)
+    _check_needs(body, door)
+    stream = _flag(body, "stream", door.streams)
     options = body.value("stream_options") if "stream_options" in body else None
     if options is not None and not isinstance(options, dict):
         raise refusal.bad_request("'stream_options' must be an object.", "invalid_value", "stream_options")
     said = _timeouts(request.header(TIMEOUTS_HEADER))
     return Call(
-        sink="openai",
+        door=door,
         body=body,
         model=model,
         stream=stream,
-        include_usage=bool(options and options.get("include_usage")),
+        include_usage=bool(options and options.get("include_usage")) or door.dialect not in _ASK_FOR_USAGE,
         targets=await _targets(gateway, model, key),
         key_name=key.name if key else "",
         request_id=request.request_id,
@@ -151,6 +168,7 @@ async def make_call(gateway: Gateway, request: Request, raw: bytes, key: Key | N
         limits=limits,
         timeouts=said,
         forward=request.chosen(FORWARDED).items(),
+        encoding=door.encoding(body),
     )
 
 
@@ -170,7 +188,7 @@ async def _read_members(body: bytes, max_depth: int) -> Members:
 
 
 def _with_messages(body: Members, max_depth: int) -> Members:
-    """The body, which must have messages: an array with at least one element.
+    """The body, made a chat where it is none.
 
     Some clients post the form of the Responses API here and expect a chat's answer: they get it.
     """
@@ -180,19 +198,26 @@ def _with_messages(body: Members, max_depth: int) -> Members:
         except RemoteProtocolError as exc:
             raise refusal.bad_request(str(exc), exc.kind) from exc
         body = members.split(json.dumps(chat, ensure_ascii=False).encode("utf-8", "replace"), max_depth=max_depth + 2)
-    if "messages" not in body:
-        raise refusal.bad_request("Missing required parameter: 'messages'.", "missing_required_parameter", "messages")
-    if not body.looks("messages", _ARRAY):
-        raise refusal.bad_request("'messages' must be an array.", "invalid_value", "messages")
-    if body.looks("messages", _EMPTY_ARRAY):
-        raise refusal.bad_request("'messages' must have at least one message.", "invalid_value", "messages")
     return body
 
 
-def _flag(body: Members, name: str) -> bool:
+def _check_needs(body: Members, door: Door) -> None:
+    """That the member is there which such a request cannot do without."""
+    needs = door.needs
+    if needs not in body:
+        raise refusal.bad_request(f"Missing required parameter: '{needs}'.", "missing_required_parameter", needs)
+    if door.of_messages and not body.looks(needs, _ARRAY):
+        raise refusal.bad_request(f"'{needs}' must be an array.", "invalid_value", needs)
+    if door.of_messages and body.looks(needs, _EMPTY_ARRAY):
+        raise refusal.bad_request(f"'{needs}' must have at least one message.", "invalid_value", needs)
+
+
+def _flag(body: Members, name: str, default: bool) -> bool:
     value = body.value(name) if name in body else None
-    if value is None or isinstance(value, bool):
-        return bool(value)
+    if value is None:
+        return default
+    if isinstance(value, bool):
+        return value
     raise refusal.bad_request(f"'{name}' must be true or false.", "invalid_value", name)
 
 
@@ -232,6 +257,7 @@ def _timeouts(header: str | None) -> TimeoutSettings:
     return msgspec.convert(said, TimeoutSettings)
 
 
+_ASK_FOR_USAGE = ("openai", "completions")  # in the others a stream always tells it
 _ARRAY = re.compile(rb"\[")
 _EMPTY_ARRAY = re.compile(rb"\[[ \t\r\n]*\]")
 _NO_BODY = Members(b"", [])

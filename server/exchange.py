@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["Exchange"]
 
 LAST_WORD = 2.0  # seconds for an error to reach a client after a deadline: it may be the slow one
-KEEP_ALIVE = b": keep-alive\n\n"  # never ": ping": one client takes that for the end of the stream
-
 _NEVER = float("inf")
 _NOBODYS_FAILURE = ("completed", "client_gone", "shut_down")
 
@@ -140,7 +138,7 @@ class Exchange:
             self._wrote_at = trio.current_time()
             try:
                 self._commit()
-                self._reply.remark(KEEP_ALIVE)
+                self._reply.remark(self._call.silence)
             except StreamBroken:  # half-closed before, so that nobody else has seen it go
                 self._client_left()
                 return
@@ -158,7 +156,7 @@ class Exchange:
 
     def _stream_headers(self) -> list[tuple[str, str]]:
         return [
-            ("content-type", self._call.stream_type),
+            ("content-type", self._call.door.content_type),
             ("cache-control", "no-cache"),
             ("x-accel-buffering", "no"),
             *self._answer_headers(),
@@ -205,7 +203,7 @@ class Exchange:
             request = call.upstream_request(target)
         except RemoteProtocolError as exc:  # it cannot be said in this upstream's dialect; in another's it may
             return Outcome(Ending("failed"), refusal.from_protocol(exc).failed, again=True, asked=False)
-        attempt = Attempt(provider.name)
+        source, attempt = provider.source(call.door.dialect), Attempt(provider.name)
         self._record.attempts.append(attempt)
         if not provider.slots.try_acquire():
             attempt.failure = "busy"
@@ -222,7 +220,7 @@ class Exchange:
             with deadline.scope:
                 response = await provider.transport.send(request, deadline)
                 del call, request  # an open stream need not hold what was asked
-                outcome = await self._answer(provider.dialect, response, deadline)
+                outcome = await self._answer(source, response, deadline)
             if deadline.scope.cancelled_caught:
                 if response is not None:
                     response.close()  # now: what is left to say to the client may take its time

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..protocol.chat import Failed
-from ..protocol.dialects import openai
+from ..protocol.dialects import DIALECTS
 from ..protocol.errors import RemoteProtocolError
 from .http import Headers, Refusal
 
@@ -128,8 +128,8 @@ def internal() -> Failed:
 
 
 async def send(reply: Reply, failed: Failed, headers: Sequence[tuple[str, str]] = ()) -> None:
-    """Answer with an error, as status and body, in the shape that OpenAI's clients read."""
-    status, body = openai.encode_error(failed)
+    """Answer with an error, as status and body, in the shape that the endpoint's clients read."""
+    status, body = DIALECTS[reply.errors].encode_error(failed)
     if failed.retry is not None:  # our own word counts, not what an upstream said of another answer
         headers = [(name, value) for name, value in headers if name != "x-should-retry"]
     said = {name for name, _ in headers}

@@ -68,6 +68,7 @@ class Reply:
         "common",
         "deadline",
         "ended",
+        "errors",
         "keep_alive",
         "muted",
         "status",
@@ -84,6 +85,8 @@ class Reply:
         self._waits = False
         self.keep_alive = keep_alive
         self.common: Headers = []
+        self.errors = "openai"
+        """The dialect in which errors are told."""
         self.committed = False
         self.ended = False
         self.muted = False

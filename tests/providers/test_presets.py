@@ -20,8 +20,8 @@ def row(preset: Preset) -> str:
     timeouts = ", ".join(f"`{key} = {value:g}`" for key, value in said.items()) or "-"
     address = "in the process" if preset.embedded else f"`{preset.base_url}`"
     key = f"`{preset.key_env}`" if preset.key_env else "-"
-    paths = f"`{preset.chat_path}`, `{preset.models_path}`"
-    return f"| `{preset.name}` | {preset.dialect} | {address} | {key} | {paths} | {timeouts} |"
+    operations = [f"`{name}`" for name in preset.operations] + [f"`{name}` ✱" for name in preset.own_operations]
+    return f"| `{preset.name}` | {preset.dialect} | {address} | {key} | {', '.join(operations)} | {timeouts} |"
 
 
 def test_the_page_shows_the_presets_as_they_are() -> None:
@@ -32,7 +32,7 @@ def test_the_page_shows_the_presets_as_they_are() -> None:
     assert not lines[head + 2 + len(PRESETS)].startswith("|")
 
 
-@pytest.mark.parametrize("name", ["openai", "deepseek", "openrouter", "ollama", "echo"])
+@pytest.mark.parametrize("name", ["openai", "deepseek", "openrouter", "anthropic", "ollama", "echo"])
 def test_each_preset_is_there_under_its_name(name: str) -> None:
     assert PRESETS[name].name == name
 

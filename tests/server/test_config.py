@@ -175,8 +175,8 @@ def test_a_vendors_key_goes_to_the_vendor_and_nowhere_else(read):
 
 def test_without_a_file_there_is_what_the_environment_offers():
     config = load(None, {"OPENAI_API_KEY": "sk-1", "OPENROUTER_API_KEY": "", "ANTHROPIC_API_KEY": "sk-2"})
-    assert list(config.providers) == ["echo", "openai", "ollama"]
-    assert config.secrets == {"openai": "sk-1"}
+    assert list(config.providers) == ["echo", "openai", "anthropic", "ollama"]
+    assert config.secrets == {"openai": "sk-1", "anthropic": "sk-2"}
     assert config.providers["ollama"].base_url is UNSET
 
 
