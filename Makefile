@@ -23,7 +23,7 @@ lint: $(VENV)/.lint  ## Style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-wheel: $(VENV)/.test  ## Build sdist and wheel, and try the wheels in fresh environments
+wheel: $(VENV)/.test $(VENV)/.node  ## Build sdist and wheel, and try the wheels in fresh environments
 	@$(BIN)/python -m pytest -m wheel $(ARGS)
 
 bench: $(VENV)/.bench  ## One table: penstock beside its rivals and the floor (ARGS="--quick")
@@ -32,8 +32,10 @@ bench: $(VENV)/.bench  ## One table: penstock beside its rivals and the floor (A
 bench-check: $(VENV)/.bench  ## Does the benchmark notice spoilt answers?
 	@$(BIN)/python bench/check.py
 
-docs: $(VENV)/.test  ## Refresh the table of cases, and check that the pages say what the code does
+docs: $(VENV)/.docs  ## Build the pages and the reference into build/docs, and check that they say what the code does
 	@$(BIN)/python docs/cases.py
+	@$(BIN)/python docs/diagrams.py
+	@$(BIN)/python -m sphinx -E -W -n -q --keep-going docs build/docs
 	@$(BIN)/python -m pytest -k "docs or cases or configuration_page or limits_page" $(ARGS)
 
 clean:  ## Remove what was built
@@ -51,8 +53,12 @@ $(VENV)/.test: $(VENV)/.server
 	$(PIP) install --group test
 	@touch $@
 
-# OpenAI's SDK for Node; where there is no Node, a wheel brings it.
-$(VENV)/.node: $(VENV)/.test tests/clients/node/package.json
+$(VENV)/.docs: $(VENV)/.test
+	$(PIP) install --group docs
+	@touch $@
+
+# OpenAI's SDK for Node, and Pyodide; where there is no Node, a wheel brings it.
+$(VENV)/.node: $(VENV)/.test tests/clients/node/package.json examples/pyodide/package.json
 	command -v node npm >/dev/null || $(PIP) install --group clients
 	$(BIN)/python tests/clients/nodes.py
 	@touch $@

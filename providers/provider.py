@@ -24,7 +24,7 @@ import trio
 from msgspec import UNSET
 
 from .. import __version__
-from ..protocol.dialects import DIALECTS
+from ..protocol.dialects import DIALECTS, translate_request
 from ..protocol.members import Members
 from .deadline import Deadline
 from .models import MAX_LIST_BYTES, ListUnavailable, ModelInfo, ModelList, parse
@@ -142,7 +142,8 @@ class Provider:
         else:
             wanted = DIALECTS[sink].decode_request(members.body)
             usage = stream and self.preset.ask_usage
-            body = DIALECTS[source].encode_request(wanted._replace(model=model, stream=stream, include_usage=usage))
+            wanted = wanted._replace(model=model, stream=stream, include_usage=usage)
+            body = translate_request(wanted, sink, source)
         return self.json_request(source, body, request_id=request_id, headers=headers)
 
     def source(self, sink: str) -> str:

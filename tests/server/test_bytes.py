@@ -442,7 +442,7 @@ async def test_c45_work_is_linear_in_the_bytes(nursery, autojump_clock, size):
     await client.head()
     await client.piece()
     (exchange,) = rig.gateway.exchanges
-    blocks = exchange._relay._pipe._runs
+    blocks = exchange._passing._pipe._runs
     blocks._held = held = feeding.Ledger()
     go.set()
     while await client.piece():

@@ -287,7 +287,7 @@ async def test_c31_a_bug_in_mid_stream_cuts_that_stream_and_no_other(nursery, au
         def feed(self, data):
             return super().feed(data) if b"boom" not in data else 1 // 0
 
-    monkeypatch.setattr("penstock.server.call.Relay", Buggy)
+    monkeypatch.setattr("penstock.server.work.Relay", Buggy)
     go = trio.Event()
     sound = [*STREAM[:3], go, *STREAM[3:]]
     rig = Rig(nursery, Upstream(nursery, sound, stream(role(), text("Hel"), text("boom"), finish(), DONE)))
