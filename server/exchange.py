@@ -13,7 +13,7 @@ the client has gone; a cancellation is nobody's failure; each request is booked 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import trio
 
@@ -29,12 +29,14 @@ from .reply import ClientStalled, Reply
 from .work import Passing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..providers.catalog import Target
+    from .alarm import Alarm
     from .call import Call
     from .gateway import Gateway
-    from .intake import Intake
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "Presence"]
 
 LAST_WORD = 2.0  # seconds for an error to reach a client after a deadline: it may be the slow one
 _NEVER = float("inf")
@@ -51,26 +53,34 @@ class Outcome(NamedTuple):
     asked: bool = True
 
 
+class Presence(Protocol):
+    """Whether the client is there, and a clock for its exchange: an `Intake` is one."""
+
+    alarm: Alarm
+    gone: bool
+    on_gone: Callable[[], None]
+
+
 class Exchange:
-    """Serves one `call` on one `reply`; `intake` tells when the client leaves."""
+    """Serves one `call` on one `reply`; `presence` tells when the client leaves."""
 
     __slots__ = (
         "_deadline",
         "_delivery",
         "_gateway",
-        "_intake",
         "_interrupted",
         "_passing",
+        "_presence",
         "_record",
         "_reply",
         "_target",
         "_targets",
     )
 
-    def __init__(self, gateway: Gateway, call: Call, reply: Reply, intake: Intake) -> None:
+    def __init__(self, gateway: Gateway, call: Call, reply: Reply, presence: Presence) -> None:
         self._gateway = gateway
         self._reply = reply
-        self._intake = intake
+        self._presence = presence
         self._record = Record(
             call.request_id,
             call.model,
@@ -96,8 +106,8 @@ class Exchange:
         ending: Ending | None = None
         gateway.ledger.open(record)
         gateway.exchanges.add(self)
-        self._intake.on_gone = self._client_left
-        if self._intake.gone:
+        self._presence.on_gone = self._client_left
+        if self._presence.gone:
             self._client_left()
         try:
             ending = await (self._serve_and_keep_alive() if self._delivery.call.keepalive else self._serve())
@@ -178,7 +188,7 @@ class Exchange:
             attempt.failure = "busy"
             refused = refusal.too_many(f"Provider '{provider.name}' is at its limit of parallel requests.")
             return Outcome(Ending("failed"), refused.failed, again=True, asked=False)
-        alarm, timeouts = self._intake.alarm, call.timeouts_for(provider)
+        alarm, timeouts = self._presence.alarm, call.timeouts_for(provider)
         until = self._record.started_at + timeouts.total if timeouts.total else _NEVER
         deadline = Deadline(timeouts, until=until, whole=not call.work.stream, clock=alarm)
         self._target, self._deadline = target, deadline

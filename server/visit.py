@@ -52,11 +52,6 @@ class Visit(NamedTuple):
             raise refusal.bad_request("The body must be a JSON object.", "not_an_object")
         return value
 
-    def refuse_if_draining(self) -> None:
-        """Raise Refusal (503) where no new work is taken."""
-        if self.gateway.draining:
-            raise refusal.busy("The gateway is shutting down.")
-
     def may_use(self, name: str) -> bool:
         """Whether the key may use what is called by this id: `provider/model`."""
         return self.key is None or self.key.may_use(name)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from .. import refusal
 from ..call import make_call
 from ..doors import Door
-from ..exchange import Exchange
+from ..serving import Place, serve
 from ..visit import Handler, Visit
 
 __all__ = ["at"]
@@ -15,18 +14,9 @@ def at(door: Door) -> Handler:
     """The handler of POST at this door."""
 
     async def ask(visit: Visit) -> None:
-        gateway = visit.gateway
-        visit.refuse_if_draining()
-        if gateway.admitted >= gateway.config.limits.requests:
-            raise refusal.busy("The gateway is at its limit of requests in flight.")
-        gateway.admitted += 1  # from here on: a body that is being read takes its place too
-        try:
-            call = await make_call(gateway, visit.request, await visit.read_body(), visit.key, door)
-            visit.refuse_if_draining()  # it may have begun while the body came
-            exchange = Exchange(gateway, call, visit.reply, visit.intake)
-            del call  # the exchange lets go of it when nothing can be asked again
-            await exchange.run()
-        finally:
-            gateway.admitted -= 1
+        gateway, key = visit.gateway, visit.key
+        with Place(gateway):
+            call = await make_call(gateway, visit.request, await visit.read_body(), key, door)
+            await serve(gateway, key, call, visit.reply, visit.intake)
 
     return ask

@@ -1,0 +1,59 @@
+"""How a call is served, by whatever door it came: HTTP's endpoints and the WebSocket both end here.
+
+Places are taken before the upstream is asked and given back on every path: one of `limits.requests` while a request
+is read and served. What a key may spend, and what a session remembers, joins the call here.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from . import refusal
+from .exchange import Exchange
+
+if TYPE_CHECKING:
+    from .access import Key
+    from .call import Call
+    from .exchange import Presence
+    from .gateway import Gateway
+    from .reply import Reply
+
+__all__ = ["Place", "refuse_if_draining", "serve"]
+
+
+def refuse_if_draining(gateway: Gateway) -> None:
+    """Raise Refusal (503) where no new work is taken."""
+    if gateway.draining:
+        raise refusal.busy("The gateway is shutting down.")
+
+
+class Place:
+    """One of the requests that may be in flight, from before its body is read: `with Place(gateway): ...`.
+
+    Raises Refusal (503) where there is none left, or where the gateway is shutting down.
+    """
+
+    __slots__ = ("_gateway",)
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def __enter__(self) -> None:
+        refuse_if_draining(self._gateway)
+        if self._gateway.admitted >= self._gateway.config.limits.requests:
+            raise refusal.busy("The gateway is at its limit of requests in flight.")
+        self._gateway.admitted += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._gateway.admitted -= 1
+
+
+async def serve(gateway: Gateway, key: Key | None, call: Call, reply: Reply, presence: Presence) -> None:
+    """Serve `call` to its end on `reply`. Raises Refusal for what is refused before an upstream was asked."""
+    refuse_if_draining(gateway)  # it may have begun while the body came
+    exchange = Exchange(gateway, call, reply, presence)
+    del call  # the exchange lets go of it when nothing can be asked again
+    await exchange.run()
