@@ -1,91 +1,20 @@
-"""The ends of a response body: so many bytes, or until the connection ends. (Chunks: `protocol.chunked`.)
-
-The three ways share one shape, that of the core's decoders: `feed` and `close` return body pieces, `done`
-says that the body is whole, `unused` is what came after it, `fault` is a fault kept for after the pieces.
-A piece that came in is handed on as it is, without copying.
-"""
+"""The ends of a response body where its connection may serve again; the machines are in `protocol.response`."""
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal
 
-from ..protocol import chunked
 from ..protocol.errors import RemoteProtocolError
+from ..protocol.response import Body, UntilEnd, body_of
 from .response_head import ResponseHead
 from .stream import READ_SIZE, ByteStream, StreamBroken
 
-__all__ = ["Body", "Counted", "UntilEnd", "drain", "framing"]
-
-
-class Body(Protocol):
-    """A machine that takes the transfer coding off."""
-
-    @property
-    def done(self) -> bool: ...
-    @property
-    def unused(self) -> bytes: ...
-    @property
-    def fault(self) -> RemoteProtocolError | None: ...
-    def feed(self, data: bytes, /) -> list[bytes]: ...
-    def close(self) -> list[bytes]: ...
-
-
-class Counted:
-    """A body of `length` bytes."""
-
-    __slots__ = ("_missing", "unused")
-
-    fault: RemoteProtocolError | None = None
-
-    def __init__(self, length: int) -> None:
-        self._missing = length
-        self.unused = b""
-
-    @property
-    def done(self) -> bool:
-        return not self._missing
-
-    def feed(self, data: bytes, /) -> list[bytes]:
-        if len(data) > self._missing:
-            data, self.unused = data[: self._missing], self.unused + data[self._missing :]
-        self._missing -= len(data)
-        return [data] if data else []
-
-    def close(self) -> list[bytes]:
-        if self._missing:
-            raise RemoteProtocolError(f"the body ended {self._missing} bytes short", kind="truncated_body")
-        return []
-
-
-class UntilEnd:
-    """A body that ends with its connection."""
-
-    __slots__ = ("done",)
-
-    fault: RemoteProtocolError | None = None
-    unused = b""
-
-    def __init__(self) -> None:
-        self.done = False
-
-    def feed(self, data: bytes, /) -> list[bytes]:
-        return [data]
-
-    def close(self) -> list[bytes]:
-        self.done = True
-        return []
+__all__ = ["Body", "UntilEnd", "drain", "framing"]
 
 
 def framing(method: str, head: ResponseHead) -> Body:
-    """How the body of this response ends, by RFC 9112 section 6.3."""
-    # "Any response to a HEAD request and any response with a 1xx, 204, or 304 status code is always
-    # terminated by the first empty line after the header fields ... and thus cannot contain a message body"
-    if method == "HEAD" or head.status in (204, 304):
-        return Counted(0)
-    if head.chunked:
-        body: Body = chunked.Decoder()
-        return body
-    return UntilEnd() if head.length is None else Counted(head.length)
+    """How the body of this response ends."""
+    return body_of(method, head.status, chunked=head.chunked, length=head.length)
 
 
 def drain(stream: ByteStream, body: Body, data: bytes | None = None) -> Literal["done", "waiting", "no"]:
