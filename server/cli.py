@@ -1,4 +1,4 @@
-"""The command line: `penstock serve`, `penstock config check`, `penstock config show`.
+"""The command line: `penstock serve`, `penstock config check`, `penstock config show`, `penstock keys`.
 
 What goes wrong is told in one plain sentence on stderr, and the exit code is 1 (2 for a wrong command line).
 The parts that serve are imported when serving, so that `--help` is there at once.
@@ -7,26 +7,17 @@ The parts that serve are imported when serving, so that `--help` is there at onc
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, TypeVar
 
 import click
 
 from .. import __version__
 from .access import refusal_to_start
+from .cli_common import Sorry, config_option
+from .cli_keys import keys
 from .config import Config, ConfigError, StartError, load
 
 __all__ = ["cli"]
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Sorry(click.ClickException):
-    """Ends the command with its message on stderr, and exit code 1."""
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"penstock: {self.message}", file=file, err=file is None)
 
 
 def _read(file: Path | None, **options: object) -> Config:
@@ -35,7 +26,8 @@ def _read(file: Path | None, **options: object) -> Config:
         config = load(file, os.environ, options=said)
     except ConfigError as exc:
         raise Sorry(str(exc)) from exc
-    refusal = refusal_to_start(config)
+    # With a store there may be keys in it: who serves looks there first.
+    refusal = refusal_to_start(config, keys=config.store_location is not None)
     if refusal is not None:
         raise Sorry(refusal)
     return config
@@ -65,17 +57,6 @@ def _rehearse(config: Config) -> None:
         raise failure
 
 
-def _config_option(command: F) -> F:
-    return click.option(
-        "--config",
-        "file",
-        type=click.Path(path_type=Path),
-        envvar="PENSTOCK_CONFIG",
-        metavar="FILE",
-        help="A TOML file (or the variable PENSTOCK_CONFIG). Without one, what the environment offers is used.",
-    )(command)
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="penstock", message="%(prog)s %(version)s")
 def cli() -> None:
@@ -100,8 +81,11 @@ def cli() -> None:
     """
 
 
+cli.add_command(keys)
+
+
 @cli.command()
-@_config_option
+@config_option
 @click.option("--host", metavar="ADDRESS", help="Where to listen; beats the file.  [default: 127.0.0.1]")
 @click.option("--port", type=int, metavar="PORT", help="0 takes any free port.  [default: 8777]")
 @click.option(
@@ -148,7 +132,7 @@ def config() -> None:
 
 
 @config.command()
-@_config_option
+@config_option
 def check(file: Path | None) -> None:
     """Check that the configuration could be served; exit code 1 if not. Nobody is called.
 
@@ -166,7 +150,7 @@ def check(file: Path | None) -> None:
 
 
 @config.command()
-@_config_option
+@config_option
 def show(file: Path | None) -> None:
     """Print every setting in effect and where it comes from; secrets are not shown.
 

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from ..providers.settings import (
+    Count,
     FilePath,
     ProviderSettings,
     RouteSettings,
@@ -26,11 +27,24 @@ from ..providers.settings import (
     Settings,
     TimeoutSettings,
 )
-from . import config_checks, config_reader, config_secrets, discovery
+from . import config_checks, config_reader, config_secrets, config_store, discovery
 from .access import Key
 from .config_sources import PREFIX, ConfigError, Sources
+from .store.location import Location
 
-__all__ = ["Config", "ConfigError", "KeySettings", "Limits", "Server", "Shape", "StartError", "TimeoutTable", "load"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "KeySettings",
+    "Limits",
+    "Server",
+    "Shape",
+    "StartError",
+    "StoreSettings",
+    "TimeoutTable",
+    "load",
+    "store_location",
+]
 
 
 class StartError(Exception):
@@ -86,6 +100,18 @@ class Limits(Settings, frozen=True):
     requests: Number = 4096
 
 
+class StoreSettings(Settings, frozen=True):
+    """`[store]`: where keys, sessions and accounts are kept. There is none unless this is said, or the default file
+    is there.
+    """
+
+    enabled: bool = True
+    url: str | SecretSource = ""
+    on_failure: Literal["refuse", "continue"] = "refuse"
+    response_days: Count = 30
+    usage_days: Count = 365
+
+
 class KeySettings(Settings, frozen=True):
     """One `[[keys]]` table: a key that clients may show, and the models that it opens."""
 
@@ -100,6 +126,7 @@ class Shape(Settings, frozen=True):
     server: Server = Server()
     timeouts: TimeoutTable = TimeoutTable()
     limits: Limits = Limits()
+    store: StoreSettings = StoreSettings()
     providers: dict[str, ProviderSettings] = {}
     routes: dict[str, RouteSettings] = {}
     aliases: dict[str, str] = {}
@@ -120,6 +147,8 @@ class Config:
         "server",
         "shape",
         "sources",
+        "store",
+        "store_location",
         "timeouts",
     )
 
@@ -131,6 +160,7 @@ class Config:
         offered: Mapping[str, ProviderSettings],
         secrets: Mapping[str, str],
         keys: list[Key],
+        store_location: Location | None = None,
     ) -> None:
         self.shape = shape
         """What was said, as it was said."""
@@ -139,6 +169,9 @@ class Config:
         self.server = shape.server
         self.timeouts = shape.timeouts
         self.limits = shape.limits
+        self.store = shape.store
+        self.store_location = store_location
+        """Where the store is; None if there is none."""
         self.offered = offered
         """Providers that nobody asked for: `echo`, and what the environment has."""
         self.providers = {**offered, **shape.providers}
@@ -168,12 +201,29 @@ def load(path: Path | None, environ: Mapping[str, str], *, options: Mapping[str,
         offered=offered,
         secrets=config_secrets.upstream_keys(providers, environ, sources),
         keys=config_secrets.client_keys(shape.keys, environ, sources),
+        store_location=config_store.location(shape.store, environ, sources),
     )
+
+
+def store_location(path: Path | None, environ: Mapping[str, str]) -> Location | None:
+    """Where the store is or would be made, without a look at anything else; None if `store.enabled` is false.
+
+    Raises ConfigError.
+    """
+    _refuse_single_underscores(environ)
+    sources = Sources(path, environ)
+    shape = config_reader.read(Shape, sources)
+    return config_store.location(shape.store, environ, sources, wanted=True)
 
 
 def _refuse_single_underscores(environ: Mapping[str, str]) -> None:
     """PENSTOCK_SERVER_PORT would be ignored in silence, were it not for this."""
-    for section, shape in (("server", Server), ("timeouts", TimeoutTable), ("limits", Limits)):
+    for section, shape in (
+        ("server", Server),
+        ("timeouts", TimeoutTable),
+        ("limits", Limits),
+        ("store", StoreSettings),
+    ):
         for key in shape.__struct_fields__:
             name = f"{PREFIX}{section}_{key}".upper()
             # Kubernetes sets this one itself for a service named penstock-server.

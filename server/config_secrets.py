@@ -22,7 +22,7 @@ from .config_sources import KeyPath, Sources
 if TYPE_CHECKING:
     from .config import KeySettings
 
-__all__ = ["client_keys", "upstream_keys"]
+__all__ = ["client_keys", "store_url", "upstream_keys"]
 
 MAX_SECRET_BYTES = 65536
 """How much of a file is read for a key; no HTTP header carries more."""
@@ -60,7 +60,18 @@ def client_keys(settings: Iterable[KeySettings], environ: Mapping[str, str], sou
     return keys
 
 
+def store_url(source: SecretSource, environ: Mapping[str, str], sources: Sources) -> str:
+    """The store's address where it has a password in it."""
+    return _text(("store", "url"), source, environ, sources)[1]
+
+
 def _secret(path: KeyPath, source: SecretSource, environ: Mapping[str, str], sources: Sources) -> str:
+    where, text = _text(path, source, environ, sources)
+    return _fit_for_a_header(where, text, sources)
+
+
+def _text(path: KeyPath, source: SecretSource, environ: Mapping[str, str], sources: Sources) -> tuple[KeyPath, str]:
+    """What the source holds, and the key that leads there."""
     if (source.env is UNSET) == (source.file is UNSET):
         raise sources.error(path, "must say where the key is, by either env or file, and not by both.")
     if source.env is not UNSET:
@@ -70,7 +81,7 @@ def _secret(path: KeyPath, source: SecretSource, environ: Mapping[str, str], sou
             # Somebody may have put the key itself where its variable's name belongs.
             name = source.env if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", source.env) else "that it names"
             raise sources.error((*path, "env"), f"takes the key from the environment variable {name}, which {state}.")
-        return _fit_for_a_header((*path, "env"), secret, sources)
+        return (*path, "env"), secret
     assert source.file is not UNSET
     where = (*path, "file")
     try:
@@ -82,7 +93,7 @@ def _secret(path: KeyPath, source: SecretSource, environ: Mapping[str, str], sou
         raise sources.error(where, f"names a file that is not text, {source.file}.") from exc
     if not content:
         raise sources.error(where, f"names an empty file, {source.file}.")
-    return _fit_for_a_header(where, content, sources)
+    return where, content
 
 
 def _fit_for_a_header(path: KeyPath, secret: str, sources: Sources) -> str:

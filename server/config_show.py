@@ -37,7 +37,8 @@ def show(config: Config) -> str:
 
 def _settings(config: Config) -> Iterator[Line]:
     path: KeyPath
-    for section in ("server", "timeouts", "limits"):
+    there = ("server", "timeouts", "limits")
+    for section in there if config.store_location is None else (*there, "store"):
         for name, value in msgspec.structs.asdict(getattr(config, section)).items():
             path = (section, name)
             yield path, getattr(DEFAULT_TIMEOUTS, name) if value is UNSET else value, _origin(config, path)

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 __all__ = ["main"]
 
-_NEEDED = ("click", "h11", "httpx", "msgspec", "trio")
+_NEEDED = ("alembic", "click", "h11", "httpx", "msgspec", "sqlalchemy", "trio")
 
 
 def main() -> None:

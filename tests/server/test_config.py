@@ -9,7 +9,16 @@ from msgspec import UNSET
 
 from penstock.providers.settings import DEFAULT_TIMEOUTS, ProviderSettings, RouteTarget
 from penstock.server.banner import banner
-from penstock.server.config import ConfigError, KeySettings, Limits, Server, Shape, TimeoutTable, load
+from penstock.server.config import (
+    ConfigError,
+    KeySettings,
+    Limits,
+    Server,
+    Shape,
+    StoreSettings,
+    TimeoutTable,
+    load,
+)
 from penstock.server.config_reader import plain_type
 from penstock.server.config_show import show
 from penstock.server.discovery import ollama_url
@@ -433,7 +442,7 @@ def test_the_banner_shows_a_model_that_its_key_may_use(read):
 
 
 def documented_keys():
-    sections = [("server", Server), ("timeouts", TimeoutTable), ("limits", Limits)]
+    sections = [("server", Server), ("timeouts", TimeoutTable), ("limits", Limits), ("store", StoreSettings)]
     for section, shape in sections:
         for field in msgspec.structs.fields(shape):
             yield section, field
@@ -470,3 +479,52 @@ def test_every_example_in_the_page_is_a_configuration(read, tmp_path, block):
     if "[routes" in block or "[[keys]]" in block:
         block += '\n[providers.local]\n[providers.openrouter]\npreset = "openrouter"\n'
     assert read(block).providers
+
+
+# The store
+
+
+@pytest.mark.parametrize(
+    ("toml", "environ", "shown"),
+    [
+        ("", {}, None),
+        ("", {"XDG_DATA_HOME": "/nowhere"}, None),
+        ("", {"XDG_DATA_HOME": "{folder}"}, "{folder}/penstock/penstock.db"),
+        ("[store]\nenabled = false", {"XDG_DATA_HOME": "{folder}"}, None),
+        ("[store]\nenabled = true", {"HOME": "/home/ann", "XDG_DATA_HOME": "/data"}, "/data/penstock/penstock.db"),
+        ("[store]\nurl = 'sqlite:///here.db'", {}, "{folder}/here.db"),
+        ("[store]\nurl = 'postgresql://ann@db/name'", {}, "postgresql://db/name"),
+        ("[store]\nurl = {env = 'DB'}", {"DB": "postgresql://ann:secret-word@db/name"}, "postgresql://db/name"),
+        ("[store]\nurl = {file = 'url'}", {}, "postgresql://db/file"),
+        ("", {"PENSTOCK_STORE__URL": "postgresql://db/name"}, "postgresql://db/name"),
+        ("", {"PENSTOCK_STORE__URL__ENV": "DB", "DB": "postgresql://a:secret-word@db/n"}, "postgresql://db/n"),
+    ],
+)
+def test_there_is_a_store_if_one_is_named_or_its_default_file_is_there(read, tmp_path, toml, environ, shown):
+    (tmp_path / "penstock").mkdir()
+    (tmp_path / "penstock" / "penstock.db").touch()
+    (tmp_path / "url").write_text("postgresql://ann:secret-word@db/file\n")
+    config = read(toml, {name: value.format(folder=tmp_path) for name, value in environ.items()})
+    location = config.store_location
+    assert (None if location is None else location.shown) == (shown and shown.format(folder=tmp_path))
+    assert "secret-word" not in show(config)
+    assert ("store.on_failure" in show(config)) == (location is not None)
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ("url = 'postgresql://ann:secret-word@db/n'", "must not have a password in it"),
+        ("url = 'postgresql://db:x/n'", "must be an address like"),
+        ("url = {env = 'DB'}", "environment variable DB, which is not set"),
+        ("url = 'penstock.db'", "must be an address like"),
+        ("url = ''", "has no default here, since HOME is not set"),
+        ("on_failure = 'ignore'", 'must be "refuse" or "continue"'),
+        ("usage_days = -1", "must be a whole number"),
+    ],
+)
+def test_what_is_no_store_is_told(refused, toml, words):
+    message = refused(f"[store]\n{toml}", {})
+    assert message.startswith("store.")
+    assert words in message
+    assert "secret-word" not in message
