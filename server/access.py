@@ -38,6 +38,7 @@ __all__ = [
     "is_loopback",
     "is_origin",
     "refusal_to_start",
+    "shown_keys",
 ]
 
 KEY_HEADERS = ("authorization", "api-key", "x-api-key")
@@ -66,6 +67,20 @@ class Key:
         return any(pattern.match(model) for pattern in self._patterns)
 
 
+def shown_keys(headers: Mapping[str, str]) -> list[str]:
+    """What a request shows as a key, as `Authorization: Bearer`, `api-key` or `x-api-key`.
+
+    All three count: SDKs send a dummy in one of them while the user's key is in another.
+    """
+    scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    shown = (
+        bearer.strip() if scheme.lower() == "bearer" else "",
+        headers.get("api-key", ""),
+        headers.get("x-api-key", ""),
+    )
+    return [credential for credential in shown if 0 < len(credential) <= MAX_SHOWN]
+
+
 class KeyRing:
     """All keys. False when there are none, and then nobody is asked for one."""
 
@@ -78,20 +93,10 @@ class KeyRing:
         return len(self._keys)
 
     def identify(self, headers: Mapping[str, str]) -> Key | None:
-        """The key that a request shows, as `Authorization: Bearer`, `api-key` or `x-api-key`.
-
-        All three are tried: SDKs send a dummy in one of them while the user's key is in another.
-        """
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        shown = (
-            bearer.strip() if scheme.lower() == "bearer" else "",
-            headers.get("api-key", ""),
-            headers.get("x-api-key", ""),
-        )
+        """The key that a request shows."""
         found = None
-        for credential in shown:
-            if 0 < len(credential) <= MAX_SHOWN:
-                found = self._find(credential) or found
+        for credential in shown_keys(headers):
+            found = self._find(credential) or found
         return found
 
     def _find(self, credential: str) -> Key | None:
@@ -106,14 +111,13 @@ class KeyRing:
 class Access:
     """Judges `Host` and `Origin` by the configuration."""
 
-    __slots__ = ("_addresses", "_any_origin", "_guarded", "_names", "_origins", "_suffixes")
+    __slots__ = ("_addresses", "_any_origin", "_names", "_origins", "_suffixes")
 
     def __init__(self, config: Config) -> None:
         server = config.server
         names = {name.strip("[]").lower() for name in [server.host, *server.allowed_hosts]}
         self._names = {name for name in names if not name.startswith("*")}
         self._suffixes = tuple(name[1:] for name in names if name.startswith("*"))
-        self._guarded = not config.keys
         self._addresses = server.open_without_keys and not is_loopback(server.host)
         self._origins = {origin.lower() for origin in server.allowed_origins}
         self._any_origin = "*" in self._origins
@@ -123,8 +127,6 @@ class Access:
 
         A request without `Host` comes from no browser and is let through here; HTTP/1.1 refuses it elsewhere.
         """
-        if not self._guarded:
-            return None
         if host is not None and not self._is_ours(host):
             return (
                 "The Host of this request is not a name of this gateway. "
@@ -226,16 +228,17 @@ def is_origin(origin: str) -> bool:
     return match is not None and bool(match["authority"])
 
 
-def refusal_to_start(config: Config) -> str | None:
-    """Why this configuration must not be served, as one plain sentence; None if it may be.
+def refusal_to_start(config: Config, *, keys: bool = False) -> str | None:
+    """Why this configuration must not be served, as one plain sentence; None if it may be. `keys`: whether some are
+    demanded that the configuration does not know.
 
     Whoever can reach an address that is not loopback could spend the user's money.
     """
     server = config.server
-    if config.keys or server.open_without_keys or is_loopback(server.host):
+    if config.keys or keys or server.open_without_keys or is_loopback(server.host):
         return None
     return (
         f"Refusing to listen on {server.host}, which other machines can reach, without API keys: "
-        "add a [[keys]] table to the configuration, or go without keys by server.open_without_keys = true "
-        "(--open-without-keys)."
+        "make one with `penstock keys create NAME`, or add a [[keys]] table to the configuration, or go without keys "
+        "by server.open_without_keys = true (--open-without-keys)."
     )

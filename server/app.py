@@ -16,6 +16,7 @@ import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -27,18 +28,25 @@ from ..providers.presets import PRESETS
 from ..providers.provider import Provider
 from ..providers.settings import ProviderSettings
 from ..providers.transport import Transport
+from .access import refusal_to_start
 from .banner import banner
 from .config import Config, StartError
 from .gateway import Gateway
 from .listen import accept_loop, open_sockets, tls_context
 from .redaction import LogFormatter, Redactor
 
-__all__ = ["build", "run", "serve"]
+if TYPE_CHECKING:
+    from .store.store import Store
+
+__all__ = ["build", "open_store", "run", "serve"]
 
 log = logging.getLogger("penstock")
 
 CLOSING_SECONDS = 3.0
 """After the drain: for the last words of streams that were cut, and for lingering closes."""
+
+STORE_SECONDS = 10.0
+"""For what the store is still to write when all else is down."""
 
 HOUSEKEEPING_SECONDS = 15.0
 """How often idle upstream connections are looked at; each expires by its own age."""
@@ -77,15 +85,49 @@ async def serve(
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as services:
             try:
-                gateway = build(config, services)
+                store = await open_store(config, services)
+                gateway = build(config, services, store=store)
+                await _open_gate(gateway)
             except StartError as exc:  # out of a nursery it would come as a group
                 failure = exc
             else:
                 code = await _serve_until_told(gateway, services, sockets, tls, signals, announce)
+                if store is not None:
+                    with trio.move_on_after(STORE_SECONDS):
+                        await store.aclose()
             services.cancel_scope.cancel()
     if failure is not None:
         raise failure
     return code
+
+
+async def open_store(config: Config, services: trio.Nursery) -> Store | None:
+    """The store, if there is to be one, kept by a task of `services`. Raises StartError."""
+    if config.store_location is None:
+        return None
+    from .store.errors import StoreError  # SQLAlchemy takes its time and its memory: only where it is used
+    from .store.store import Store
+
+    store = Store(config.store_location, on_failure=config.store.on_failure, usage_days=config.store.usage_days)
+    try:
+        await services.start(store.run)
+    except StoreError as exc:
+        raise StartError(f"The store cannot be used: {exc.message}") from exc
+    return store
+
+
+async def _open_gate(gateway: Gateway) -> None:
+    """Let the store know whom the configuration knows, and look whether anybody could come in. Raises StartError."""
+    if gateway.store is not None:
+        from .store.errors import StoreError
+
+        try:
+            await gateway.gate.open(gateway.config)
+        except StoreError as exc:
+            raise StartError(f"The store cannot be used: {exc.message}") from exc
+    refusal = refusal_to_start(gateway.config, keys=gateway.gate.demands_keys)
+    if refusal is not None:
+        raise StartError(refusal)
 
 
 async def _serve_until_told(
@@ -153,6 +195,8 @@ async def _keep_house(gateway: Gateway) -> None:
         await trio.sleep(HOUSEKEEPING_SECONDS)
         for provider in gateway.catalog.providers.values():
             provider.transport.expire()
+        if gateway.accounts is not None:
+            gateway.accounts.forget_idle()
 
 
 def build(
@@ -161,6 +205,7 @@ def build(
     environ: Mapping[str, str] = os.environ,
     *,
     transports: Callable[[str, ProviderSettings], Transport | None] = lambda origin, settings: None,
+    store: Store | None = None,
 ) -> Gateway:
     """Put a gateway together; embedded upstreams live in `services`. Raises StartError.
 
@@ -188,4 +233,4 @@ def build(
         catalog = Catalog(providers, config.routes, config.aliases)
     except (CatalogError, ValueError, OSError) as exc:
         raise StartError(f"{exc}.") from exc
-    return Gateway(config, catalog)
+    return Gateway(config, catalog, store)

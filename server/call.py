@@ -55,6 +55,7 @@ class Call(NamedTuple):
     model: str
     targets: list[Target]
     key_name: str
+    owner: int
     request_id: str
     client_id: str
     peer: str
@@ -107,6 +108,7 @@ async def call_for(gateway: Gateway, request: Request, key: Key | None, model: s
         model=model,
         targets=await _targets(gateway, model, key),
         key_name=key.name if key else "",
+        owner=gateway.gate.owner(key),
         request_id=request.request_id,
         client_id=request.client_id,
         peer=request.peer,

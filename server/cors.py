@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from .http import Headers, Request
 
 if TYPE_CHECKING:
-    from .access import Access
+    from .gateway import Gateway
     from .reply import Reply
 
 __all__ = ["headers", "preflight"]
@@ -28,12 +28,12 @@ MAX_REQUESTED = 64
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 
 
-def headers(access: Access, request: Request) -> Headers:
+def headers(gateway: Gateway, request: Request) -> Headers:
     """The headers for any answer to `request`; none if it does not come from an allowed origin."""
     origin = request.header("origin")
     if origin is None:
         return []
-    if not access.allows_origin(origin):
+    if not _allows(gateway, origin):
         return [("vary", "Origin")]
     return [
         ("access-control-allow-origin", origin),
@@ -42,11 +42,11 @@ def headers(access: Access, request: Request) -> Headers:
     ]
 
 
-async def preflight(access: Access, request: Request, reply: Reply, allowed: str) -> None:
+async def preflight(gateway: Gateway, request: Request, reply: Reply, allowed: str) -> None:
     """Answer OPTIONS: no key needed, on any path; `allowed` is what the path itself would say."""
     answer: Headers = [("allow", allowed)]
     origin = request.header("origin")
-    if origin is not None and access.allows_origin(origin):
+    if origin is not None and _allows(gateway, origin):
         wanted = (request.header("access-control-request-headers") or "").split(",")[:MAX_REQUESTED]
         names = [name for name in map(str.strip, wanted) if _TOKEN.fullmatch(name)]
         answer += [
@@ -57,3 +57,8 @@ async def preflight(access: Access, request: Request, reply: Reply, allowed: str
         if request.header("access-control-request-private-network") == "true":
             answer.append(("access-control-allow-private-network", "true"))
     await reply.send(204, answer, b"")
+
+
+def _allows(gateway: Gateway, origin: str) -> bool:
+    """Whether pages of this origin may call: by the configuration, or because a key names it."""
+    return gateway.access.allows_origin(origin) or gateway.gate.allows_origin(origin)

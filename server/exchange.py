@@ -88,6 +88,9 @@ class Exchange:
             key=call.key_name,
             client_id=call.client_id,
             peer=call.peer,
+            endpoint=call.work.endpoint,
+            owner=call.owner,
+            asked=call.work.tokens[0],
         )
         self._delivery = Delivery(call, reply, self._record)
         self._targets = call.targets
@@ -99,6 +102,11 @@ class Exchange:
     @property
     def _usage(self) -> Usage | None:
         return self._passing.usage if self._passing is not None else None
+
+    @property
+    def _frames(self) -> int:
+        stats = getattr(self._passing, "stats", None)  # what is passed on unread is not counted
+        return stats.frames if stats is not None else 0
 
     async def run(self) -> None:
         """Serve the call to its end. Raises nothing that is not a bug."""
@@ -113,7 +121,7 @@ class Exchange:
             ending = await (self._serve_and_keep_alive() if self._delivery.call.keepalive else self._serve())
         finally:
             record.status, record.bytes_out = self._reply.status, self._reply.bytes_out
-            record.usage = self._usage
+            record.usage, record.frames = self._usage, self._frames
             # Without an ending it is a cancellation from outside, or a bug on its way up.
             ending = ending or Ending("shut_down" if gateway.draining else "failed")
             gateway.ledger.close(record, ending)
@@ -182,7 +190,7 @@ class Exchange:
             request = call.work.request(call, target)
         except RemoteProtocolError as exc:  # it cannot be said in this upstream's dialect; in another's it may
             return Outcome(Ending("failed"), refusal.from_protocol(exc).failed, again=True, asked=False)
-        source, attempt = call.work.source(provider), Attempt(provider.name)
+        source, attempt = call.work.source(provider), Attempt(provider.name, target.model)
         self._record.attempts.append(attempt)
         if not provider.slots.try_acquire():
             attempt.failure = "busy"
@@ -238,6 +246,7 @@ class Exchange:
         failed = passing.failed
         if failed is not None and not passing.started:
             return Outcome(ending, failed, again=_worth_another_try(failed))
+        self._record.frames = self._frames
         kept = await self._delivery.complete(passing, last, ending)
         return Outcome(Ending("failed"), kept) if isinstance(kept, Failed) else Outcome(kept)
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from ..providers.settings import DEFAULT_TIMEOUTS
-from .access import Access, KeyRing
+from .access import Access
+from .accounts import Accounts
 from .forwarded import TrustedProxies
+from .gate import Gate
 from .ledger import Ledger
 from .redaction import Redactor
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .exchange import Exchange
     from .intake import Intake
+    from .store.store import Store
 
 __all__ = ["Gateway"]
 
@@ -27,14 +30,18 @@ __all__ = ["Gateway"]
 class Gateway:
     """One running gateway. Plain data and a few counters; whoever changes them does so without awaiting."""
 
-    def __init__(self, config: Config, catalog: Catalog) -> None:
+    def __init__(self, config: Config, catalog: Catalog, store: Store | None = None) -> None:
         self.config = config
         self.catalog = catalog
+        self.store = store
         self.access = Access(config)
-        self.keys = KeyRing(config.keys)
+        self.gate = Gate(config, store)
+        self.accounts = Accounts(store) if store is not None else None
         self.proxies = TrustedProxies(config.server.trusted_proxies)
         self.redactor = Redactor(config.secrets.values())
         self.ledger = Ledger()
+        if self.accounts is not None:
+            self.ledger.readers.append(self.accounts.book)
         self.timeouts = DEFAULT_TIMEOUTS.with_changes(config.timeouts.upstream)
         self.exchanges: set[Exchange] = set()
         self.idle: set[Intake] = set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 
 import trio
 
@@ -22,23 +23,30 @@ log = logging.getLogger("penstock.requests")
 class Attempt:
     """One call of one upstream. `failure` is a short fixed word; "" if it answered, or was not to blame."""
 
-    __slots__ = ("failure", "provider")
+    __slots__ = ("failure", "model", "provider")
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, model: str = "") -> None:
         self.provider = provider
+        self.model = model
         self.failure = ""
 
 
 class Record:
-    """What is known of one request. Times are on trio's clock, in seconds."""
+    """What is known of one request. Times are on trio's clock, in seconds; `owner` is who is billed, by the store's
+    id; `asked` estimates the tokens of the prompt, and `frames` counts what came of the answer, where streamed.
+    """
 
     __slots__ = (
+        "asked",
         "attempts",
         "bytes_out",
         "client_id",
         "ending",
+        "endpoint",
+        "frames",
         "key",
         "model",
+        "owner",
         "peer",
         "request_id",
         "started_at",
@@ -48,7 +56,17 @@ class Record:
     )
 
     def __init__(
-        self, request_id: str, model: str, *, stream: bool, key: str, client_id: str = "", peer: str = ""
+        self,
+        request_id: str,
+        model: str,
+        *,
+        stream: bool,
+        key: str,
+        client_id: str = "",
+        peer: str = "",
+        endpoint: str = "openai",
+        owner: int = 0,
+        asked: int = 0,
     ) -> None:
         self.request_id = request_id
         self.peer = peer
@@ -57,6 +75,10 @@ class Record:
         self.stream = stream
         self.key = key
         self.started_at = trio.current_time()
+        self.endpoint = endpoint
+        self.owner = owner
+        self.asked = asked
+        self.frames = 0
         self.attempts: list[Attempt] = []
         self.ending: Ending | None = None
         self.usage: Usage | None = None
@@ -68,6 +90,8 @@ class Ledger:
     """Counts what is under way and how everything ended."""
 
     def __init__(self) -> None:
+        self.readers: list[Callable[[Record], None]] = []
+        """Called with each record that is closed; must be quick, and not raise."""
         self.in_flight = 0
         self.endings: Counter[str] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
@@ -86,6 +110,8 @@ class Ledger:
         for attempt in record.attempts:
             if attempt.failure:
                 self.failures[attempt.provider, attempt.failure] += 1
+        for reader in self.readers:
+            reader(record)
         level = logging.INFO if ending.kind in ("completed", "client_gone") else logging.WARNING
         if log.isEnabledFor(level):
             log.log(level, "%s", _line(record, ending))

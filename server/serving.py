@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .exchange import Presence
     from .gateway import Gateway
     from .reply import Reply
+    from .store.key_rows import Terms
 
 __all__ = ["Place", "refuse_if_draining", "serve"]
 
@@ -54,6 +55,17 @@ class Place:
 async def serve(gateway: Gateway, key: Key | None, call: Call, reply: Reply, presence: Presence) -> None:
     """Serve `call` to its end on `reply`. Raises Refusal for what is refused before an upstream was asked."""
     refuse_if_draining(gateway)  # it may have begun while the body came
-    exchange = Exchange(gateway, call, reply, presence)
-    del call  # the exchange lets go of it when nothing can be asked again
-    await exchange.run()
+    accounts = gateway.accounts
+    if accounts is not None:
+        accounts.refuse()
+    terms: Terms | None = getattr(key, "terms", None)  # a key of the store has some
+    if accounts is None or key is None or terms is None:
+        await Exchange(gateway, call, reply, presence).run()
+        return
+    with accounts.admit(call.owner, terms, call) as admitted:
+        reply.common += admitted.headers
+        settling = await accounts.settling(key, call.owner, terms, call, admitted)
+        call = call._replace(witnesses=(*call.witnesses, settling))
+        exchange = Exchange(gateway, call, reply, presence)
+        del call  # the exchange lets go of it when nothing can be asked again
+        await exchange.run()

@@ -60,6 +60,10 @@ class Work(ABC):
 
     stream: bool
     content_type: str
+    endpoint: str
+    """What it is called in the accounts: the operation, by `providers.settings.Operation`."""
+    tokens: tuple[int, int] = (0, 0)
+    """About how many tokens the prompt has, and how many the answer may have at most: for what is reserved."""
 
     @abstractmethod
     def source(self, provider: Provider) -> str:
@@ -86,10 +90,25 @@ class Work(ABC):
         return b""
 
 
+BYTES_PER_TOKEN = 4
+"""Of a prompt, about: nothing is tokenised here, and what is reserved is put right when the upstream has counted."""
+
+USUAL_ANSWER = 1024
+"""Tokens of an answer whose request sets no bound, about."""
+
+_BOUNDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
+
+def _estimate(body: Members) -> tuple[int, int]:
+    bounds = [body.value(name) for name in _BOUNDS if name in body]
+    most = next((bound for bound in bounds if type(bound) is int and bound > 0), USUAL_ANSWER)
+    return len(body.body) // BYTES_PER_TOKEN + 1, most
+
+
 class Chat(Work):
     """An answer of a model. `encoding` is what the encoder of the client's dialect has to be told."""
 
-    __slots__ = ("body", "content_type", "door", "encoding", "include_usage", "stream")
+    __slots__ = ("body", "content_type", "door", "encoding", "endpoint", "include_usage", "stream", "tokens")
 
     def __init__(
         self, door: Door, body: Members, *, stream: bool, include_usage: bool, encoding: Mapping[str, Any]
@@ -100,6 +119,8 @@ class Chat(Work):
         self.include_usage = include_usage
         self.encoding = encoding
         self.content_type = door.content_type
+        self.endpoint = door.dialect
+        self.tokens = _estimate(body)
 
     def source(self, provider: Provider) -> str:
         """The client's own dialect if the provider speaks it."""
@@ -134,7 +155,9 @@ class Chat(Work):
 
     def without_body(self) -> Chat:
         """See `Work`."""
-        return Chat(self.door, _NO_BODY, stream=self.stream, include_usage=self.include_usage, encoding=self.encoding)
+        bare = Chat(self.door, _NO_BODY, stream=self.stream, include_usage=self.include_usage, encoding=self.encoding)
+        bare.tokens = self.tokens
+        return bare
 
     def silence(self, call: Call) -> bytes:
         """A comment, or whatever the dialect has in its place."""

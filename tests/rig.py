@@ -29,9 +29,10 @@ from penstock.providers.memory import MemoryStream, memory_pair
 from penstock.providers.settings import ProviderSettings
 from penstock.providers.stream import ByteStream
 from penstock.providers.transport import Transport
-from penstock.server.app import build
+from penstock.server.app import build, open_store
 from penstock.server.config import load
 from penstock.server.connection import Connection
+from penstock.server.store.store import Store
 from scripted import Upstream
 
 __all__ = ["Answer", "Client", "Rig", "settled"]
@@ -164,6 +165,8 @@ class Rig:
         up: Upstream | Connect | None = None,
         toml: str = "",
         environ: Mapping[str, str] = {},
+        *,
+        store: Store | None = None,
         **upstreams: Upstream | Connect,
     ) -> None:
         self.nursery = nursery
@@ -174,7 +177,18 @@ class Rig:
             file.write(text)
             file.flush()
             self.config = load(Path(file.name), environ)
-        self.gateway = build(self.config, nursery, environ, transports=self._transport)
+        self.gateway = build(self.config, nursery, environ, transports=self._transport, store=store)
+
+    @classmethod
+    async def stored(
+        cls, nursery: trio.Nursery, file: Path, up: Upstream | Connect | None = None, toml: str = "", **more: Any
+    ) -> Rig:
+        """A gateway with a store in `file`; to be used under the real clock, for the store works in threads."""
+        text = f"{toml}\n[store]\nurl = 'sqlite:///{file}'\n"
+        config = cls(nursery, up, text, **more).config
+        rig = cls(nursery, up, text, store=await open_store(config, nursery), **more)
+        await rig.gateway.gate.open(rig.config)
+        return rig
 
     def _transport(self, origin: str, settings: ProviderSettings) -> Transport | None:
         for name, known in self.config.providers.items():
