@@ -163,6 +163,8 @@ class Choice(NamedTuple):
     refusal: str
     tool_calls: list[ToolCall]
     reason: str | None
+    thoughts: tuple[Reasoning, ...] = ()
+    """`reasoning` in the blocks that it came in; empty where none of them was signed, and nothing hangs on them."""
 
 
 class Answer(NamedTuple):
@@ -176,7 +178,7 @@ class Answer(NamedTuple):
 
 
 NEW_ENTRY = 512
-"""What a choice or a tool call counts for in limits of memory, besides its texts."""
+"""What a choice, a tool call or a signature counts for in limits of memory, besides its texts."""
 
 
 def size(*texts: str) -> int:
@@ -187,19 +189,28 @@ def size(*texts: str) -> int:
 class _Parts:
     """The pieces of one choice."""
 
-    __slots__ = ("calls", "reason", "reasoning", "refusal", "text")
+    __slots__ = ("calls", "reason", "reasoning", "refusal", "signed", "text")
 
     def __init__(self) -> None:
         self.text: list[str] = []
-        self.reasoning: list[str] = []
+        self.reasoning: list[str] = []  # of the block that has not been signed
+        self.signed: list[Reasoning] = []
         self.refusal: list[str] = []
         self.calls: dict[int, tuple[str, str, list[str]]] = {}
         self.reason: str | None = None
 
+    def choice(self, index: int) -> Choice:
+        """The choice that these make."""
+        calls = [ToolCall(index, at, *call[:2], "".join(call[2])) for at, call in sorted(self.calls.items())]
+        thoughts = [*self.signed, Reasoning("".join(self.reasoning), index)]
+        reasoning = "".join([thought.text for thought in thoughts])
+        blocks = tuple(thought for thought in thoughts if thought.text or thought.signature) if self.signed else ()
+        return Choice(index, "".join(self.text), reasoning, "".join(self.refusal), calls, self.reason, blocks)
+
 
 class Accumulator:
     """Events in, the whole answer out. More than `max_message_bytes` is LimitExceeded, before it is kept: texts, ids
-    and names count, and each choice and tool call `NEW_ENTRY` more."""
+    and names count, and each choice, tool call and signature `NEW_ENTRY` more."""
 
     __slots__ = ("_choices", "_left", "_limit", "_start", "usage")
 
@@ -208,6 +219,7 @@ class Accumulator:
         self._start = Start("", "", 0)
         self._choices: dict[int, _Parts] = {}
         self.usage: Usage | None = None
+        """What the upstream counted, once it has said so."""
 
     def feed(self, events: Iterable[Event]) -> None:
         """Take events in their order. `End` and `Failed` say nothing about the message and are passed over."""
@@ -215,8 +227,13 @@ class Accumulator:
             match event:
                 case Text(text, choice):
                     self._parts(choice, text).text.append(text)
-                case Reasoning(text, choice):
-                    self._parts(choice, text).reasoning.append(text)
+                case Reasoning(text, choice, signature):
+                    parts = self._parts(choice, text, signature)
+                    parts.reasoning.append(text)
+                    if signature:
+                        self._count(NEW_ENTRY)
+                        parts.signed.append(Reasoning("".join(parts.reasoning), choice, signature))
+                        parts.reasoning.clear()
                 case Refusal(text, choice):
                     self._parts(choice, text).refusal.append(text)
                 case ToolCall(choice, index, id, name, arguments):
@@ -250,9 +267,5 @@ class Accumulator:
 
     def answer(self) -> Answer:
         """What has come so far, the choices by index."""
-        choices = []
-        for index, parts in sorted(self._choices.items()):
-            calls = [ToolCall(index, at, *call[:2], "".join(call[2])) for at, call in sorted(parts.calls.items())]
-            texts = ("".join(parts.text), "".join(parts.reasoning), "".join(parts.refusal))
-            choices.append(Choice(index, *texts, calls, parts.reason))
+        choices = [parts.choice(index) for index, parts in sorted(self._choices.items())]
         return Answer(*self._start, choices, self.usage)

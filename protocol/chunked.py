@@ -3,11 +3,12 @@
     chunked-body = *chunk last-chunk trailer-section CRLF
     chunk        = chunk-size [ chunk-ext ] CRLF chunk-data CRLF
     chunk-size   = 1*HEXDIG
+    chunk-ext    = *( BWS ";" BWS chunk-ext-name [ ... ] )
     last-chunk   = 1*("0") [ chunk-ext ] CRLF
 
 Whatever two parsers may read in two ways is refused: a bare LF or CR, signs, underscores, `0x`, white space
-around the size, more digits than 16, control characters in extensions. Extensions are checked, bounded and
-dropped; trailers are kept apart in `.trailers` and never merged into anything.
+around the size but before an extension, more digits than 16, control characters in extensions. Extensions are
+checked, bounded and dropped; trailers are kept apart in `.trailers` and never merged into anything.
 
 The framing is a table: in each state a run of bytes is fine, and one byte more leads on. A chunk whose
 size line is plain goes past the table, and costs one match and one slice.
@@ -29,17 +30,19 @@ _MAX_DIGITS = 16
 _NO_EDGE = 1 << 80
 
 # States, each named for what comes next.
-_SIZE, _EXT, _SIZE_LF, _DATA, _DATA_CR, _DATA_LF, _NAME, _VALUE, _VALUE_LF, _END_LF, _DONE = range(11)
+_SIZE, _BLANK, _EXT, _SIZE_LF, _DATA, _DATA_CR, _DATA_LF, _NAME, _VALUE, _VALUE_LF, _END_LF, _DONE = range(12)
 
 _TEXT = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _RUNS = {
     _SIZE: re.compile(rb"[0-9A-Fa-f]*"),
+    _BLANK: re.compile(rb"[\t ]*"),
     _EXT: _TEXT,
     _NAME: re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]*"),
     _VALUE: _TEXT,
 }
 _NEXT = {
-    _SIZE: {b"\r": _SIZE_LF, b";": _EXT},
+    _SIZE: {b"\r": _SIZE_LF, b";": _EXT, b" ": _BLANK, b"\t": _BLANK},
+    _BLANK: {b";": _EXT},
     _EXT: {b"\r": _SIZE_LF},
     _SIZE_LF: {b"\n": _DATA},
     _DATA_CR: {b"\r": _DATA_LF},
@@ -51,6 +54,7 @@ _NEXT = {
 }
 _KINDS = {
     _SIZE: "bad_chunk_size",
+    _BLANK: "bad_chunk_size",
     _EXT: "bad_chunk_extension",
     _SIZE_LF: "bad_chunk_line",
     _DATA_CR: "bad_chunk_end",
@@ -166,7 +170,7 @@ class Decoder(Machine[list[bytes]]):
         elif self._offset + after > self._edge:
             self._exceed()
         else:
-            if state != _EXT:
+            if state not in (_BLANK, _EXT):
                 self._text += data[at:stop]
             if stop < len(data):
                 self._enter(_NEXT[state].get(data[stop:after]), stop)
@@ -205,7 +209,7 @@ class Decoder(Machine[list[bytes]]):
         self.fault = RemoteProtocolError(message, kind=kind, offset=self._offset + at)
 
     def _exceed(self) -> None:
-        if self._state in (_SIZE, _EXT, _SIZE_LF):
+        if self._state in (_SIZE, _BLANK, _EXT, _SIZE_LF):
             kind, limit = "chunk_line_too_long", self._max_line
         else:
             kind, limit = "trailers_too_large", self._max_trailers

@@ -45,8 +45,8 @@ class Detector(Machine["Kind | None"]):
     """Looks at the beginning of a body: `feed` and `close` return what it is, or None while that is open.
 
     `.buffered` is all that was fed until then; it goes to the decoder that is chosen, and later chunks go
-    there directly. At most `max_bytes` are looked at, then it is a JSON document, or what the header says. An
-    empty body is nothing: None.
+    there directly. At most `max_bytes` are looked at (three at least, which a byte order mark has), then it is a JSON
+    document, or what the header says. An empty body is nothing: None.
     """
 
     __slots__ = ("_first", "_held", "_hint", "_limit", "_second", "verdict")
@@ -58,7 +58,7 @@ class Detector(Machine["Kind | None"]):
         self.verdict: Kind | None = None
         """What `feed` and `close` returned last."""
         self._hint = _hinted(content_type)
-        self._limit = max_bytes
+        self._limit = max(max_bytes, len(_BOM))
         self._held = bytearray()
         self._first = 0  # where the first byte that counts is, or is to be looked for
         self._second = 0  # the same for what follows a whole first value; 0 while there is none

@@ -3,7 +3,8 @@
 Smuggling lives on heads that two parsers read in two ways. So whatever the grammar does not allow is
 refused, also where the RFC lets a recipient be kind: bare CR or LF as line end, NUL and other control
 characters, folded lines, white space before the colon, more than one Content-Length (also if they agree), a
-Content-Length beside a Transfer-Encoding, a Transfer-Encoding that is not exactly `chunked`.
+Content-Length beside a Transfer-Encoding, a Transfer-Encoding that is not exactly `chunked`. A minor version above
+1.1 is read as 1.1, which no two parsers read in two ways (RFC 9110, section 2.5).
 
 `Scanner` finds where the head ends, within a limit that does not depend on the cuts; `check` judges a whole
 head and returns what it read. It is on the path of every request: one match for the first line, one `findall`
@@ -26,8 +27,8 @@ Fields = list[tuple[bytes, bytes]]
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]*"  # field-content: obs-text is let through, it delimits nothing
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/(1\.[01])\r\n")
-_STATUS_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: (" + _TEXT + rb"))?\r\n")
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/(1\.[0-9])\r\n")
+_STATUS_LINE = re.compile(rb"HTTP/(1\.[0-9]) ([1-9][0-9]{2})(?: (" + _TEXT + rb"))?\r\n")
 _FIELD = re.compile(rb"(" + _TOKEN + rb"):(" + _TEXT + rb")\r\n|([\s\S]+)")
 _END = (b"", b"", b"\r\n")
 _HTTP_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
@@ -76,7 +77,7 @@ def check(head: bytes, kind: Literal["request", "response"] = "request") -> Requ
     """Judge a whole head, from its first line through its blank line, and return what it says.
 
     Raises RemoteProtocolError: `offset` is where in the head the offence begins, `status` what answers it
-    (400, 501 for a transfer coding that is not ours, 505 for a version that is not 1.0 or 1.1).
+    (400, 501 for a transfer coding that is not ours, 505 for another major version than 1).
     """
     return _request(head) if kind == "request" else _response(head)
 
@@ -114,7 +115,7 @@ def _response(head: bytes) -> ResponseHead:
     line = _STATUS_LINE.match(head)
     if line is None:
         _refuse_byte(head, head.find(b"\r\n") + 2)
-        known = head[:5] == b"HTTP/" and head[5:8] not in (b"1.0", b"1.1")
+        known = head[:5] == b"HTTP/" and not re.match(rb"1\.[0-9]", head[5:8])
         _refuse("not a status line", "bad_version" if known else "bad_status_line", 0)
     version, status, reason = line.groups()
     headers, names = _fields(head, line.end())
@@ -150,7 +151,7 @@ def _framing(head: bytes, version: bytes, headers: Fields, names: dict[bytes, by
                 _place(head, b"content-length"),
             )
         _check_coding(head, version, names[b"transfer-encoding"])
-    keep_alive = version == b"1.1"
+    keep_alive = version != b"1.0"
     if b"connection" in names:
         said = b",".join(value for name, value in headers if name == b"connection").lower()
         options = {option.strip(b" \t") for option in said.split(b",")}
@@ -160,7 +161,7 @@ def _framing(head: bytes, version: bytes, headers: Fields, names: dict[bytes, by
 
 def _check_coding(head: bytes, version: bytes, value: bytes) -> None:
     codings = [coding.strip(b" \t").lower() for coding in value.split(b",")]
-    if codings == [b"chunked"] and version == b"1.1":
+    if codings == [b"chunked"] and version != b"1.0":
         return
     place = _place(head, b"transfer-encoding")
     if version == b"1.0":
@@ -205,7 +206,7 @@ def _refuse_request_line(head: bytes) -> NoReturn:
         _refuse("the request line is malformed", "bad_request_line", len(method) + 1)
     if not _HTTP_VERSION.fullmatch(version):
         _refuse("the request line ends in no HTTP version", "bad_request_line", len(line) - len(version))
-    _refuse("only HTTP/1.0 and HTTP/1.1 are spoken here", "bad_version", len(line) - len(version), 505)
+    _refuse("only HTTP/1 is spoken here", "bad_version", len(line) - len(version), 505)
 
 
 _GOOD_FIELDS = re.compile(rb"(?:" + _TOKEN + rb":" + _TEXT + rb"\r\n)*")
@@ -305,6 +306,7 @@ class Scanner(Machine[bytes]):
     def __init__(self, max_bytes: int = 64 * 1024) -> None:
         super().__init__()
         self.done = False
+        """Whether the head is whole."""
         self.unused = b""
         """What follows the head."""
         self._limit = max_bytes

@@ -13,7 +13,7 @@ import re
 from json.encoder import encode_basestring
 from typing import Any
 
-__all__ = ["depth", "dumps", "has_surrogate", "loads", "quote", "replaced", "scrub"]
+__all__ = ["depth", "dumps", "has_surrogate", "loads", "loads_body", "quote", "replaced", "scrub"]
 
 _writer = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False)
 _plain_encode = _writer.encode
@@ -64,6 +64,15 @@ def loads(raw: bytes, max_depth: int = 128, *, one_line: bool = True) -> tuple[A
 def replaced(raw: bytes) -> int:
     """How many U+FFFD `loads` puts in for bytes that are no UTF-8."""
     return raw.decode("utf-8", "replace").count("\ufffd") - raw.count(b"\xef\xbf\xbd")
+
+
+def loads_body(raw: bytes, max_depth: int = 128) -> tuple[Any, bool]:
+    """`loads` for a whole body, which may have many lines. A line break inside of a string, which is no JSON, is read
+    as the space that `runs` puts in its place, so that a body is judged alike wherever it is read."""
+    try:
+        return loads(raw, max_depth, one_line=False)
+    except ValueError:
+        return loads(raw.replace(b"\r", b" ").replace(b"\n", b" "), max_depth)[0], False
 
 
 def depth(raw: bytes) -> int:

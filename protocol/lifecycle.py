@@ -82,16 +82,15 @@ _ENDINGS = {phase: Ending(phase.name.lower()) for phase, signs in TRANSITIONS.it
 
 
 class Lifecycle:
-    """Walks one stream through `TRANSITIONS`. A sign after the end raises LocalProtocolError.
-
-    `started`: something meaningful came. It stays False where an error is all there ever was.
-    """
+    """Walks one stream through `TRANSITIONS`. A sign after the end raises LocalProtocolError."""
 
     __slots__ = ("_finished", "_open", "ended", "ending", "finished", "phase", "started")
 
     def __init__(self) -> None:
         self.phase = Phase.WAITING
+        """Where the stream stands."""
         self.started = False
+        """Whether something meaningful came. It stays False where an error is all there ever was."""
         self.finished = False
         """Whether only the marker, or late usage, is still to come."""
         self.ended = False

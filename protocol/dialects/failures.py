@@ -85,6 +85,7 @@ _BY_WORD = {
 }
 _CONTEXT = re.compile(
     r"maximum context length|context (?:length|window|size) (?:is )?exceed|exceeds? the (?:available )?context"
+    r"|prompt is too long"
 )
 # Each of these is done with a "<" by the time it comes to the next one, however broken the page is.
 _TAGS = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|(?=<body\b)|\Z)|<[^<>]*+>", re.DOTALL | re.IGNORECASE)
@@ -121,8 +122,12 @@ def _is_botched(reason: str, choice: dict[str, Any]) -> bool:
     return reason.upper() == "MALFORMED_FUNCTION_CALL" and not (isinstance(said, dict) and said.get("content"))
 
 
-def decode_error(status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> Failed:
-    """The error that an HTTP answer says, whatever its body is. Never raises."""
+Header = tuple[str | bytes, str | bytes]
+
+
+def decode_error(status: int, headers: Iterable[Header] = (), body: bytes = b"") -> Failed:
+    """The error that an HTTP answer says, whatever its body is. Never raises. Headers may be text or, as `head` gives
+    them, bytes."""
     after = _retry_after(headers)
     try:
         value, _ = jsontext.loads(body.removeprefix(b"\xef\xbb\xbf").strip())
@@ -214,9 +219,9 @@ def _visible(text: str) -> str:
     return words if not head or head in words else f"{head}: {words}".removesuffix(": ")
 
 
-def _retry_after(headers: Iterable[tuple[str, str]]) -> float | None:
+def _retry_after(headers: Iterable[Header]) -> float | None:
     """Seconds to wait, from `retry-after-ms` or `retry-after`; dates are not understood, having no clock."""
-    found = {name.lower(): value for name, value in headers}
+    found = {_as_text(name).lower(): _as_text(value) for name, value in headers}
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
             seconds = float(found[name]) / unit
@@ -225,3 +230,7 @@ def _retry_after(headers: Iterable[tuple[str, str]]) -> float | None:
         if 0 <= seconds < float("inf"):
             return seconds
     return None
+
+
+def _as_text(said: str | bytes) -> str:
+    return said if isinstance(said, str) else said.decode("latin-1")

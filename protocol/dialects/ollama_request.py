@@ -14,9 +14,17 @@ from typing import Any
 from .. import jsontext
 from ..chat import Request
 from .openai_mend import texts_of
-from .openai_request import invalid
+from .openai_request import fields_of, invalid
 
-__all__ = ["decode_request", "encode_request"]
+__all__ = [
+    "decode_content",
+    "decode_fields",
+    "decode_request",
+    "encode_content",
+    "encode_fields",
+    "encode_request",
+    "load_reason",
+]
 
 _SAME = ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty", "top_k", "min_p")
 _TOP_LEVEL = ("keep_alive", "logprobs", "top_logprobs", "truncate", "shift")
@@ -30,6 +38,7 @@ _THINK = {
     "max": "max",
 }
 _EFFORT = {"low": "low", "medium": "medium", "high": "high", "max": "max"}
+_DIGIT = re.compile("[1-9]")  # a duration without any, as a number or in Go's words, is none
 _DATA_URL = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
 
 
@@ -38,13 +47,15 @@ _DATA_URL = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
 
 def encode_request(request: Request) -> bytes:
     """The request as Ollama reads it. Raises RemoteProtocolError (400) for an image that is not a data URL."""
-    fields: dict[str, Any] = {
-        "model": request.model,
-        "messages": _encode_messages(request.messages),
-        "stream": request.stream,
-    }
+    fields: dict[str, Any] = {"messages": _encode_messages(request.messages)}
     if request.tools:
         fields["tools"] = [tool for tool in request.tools if isinstance(tool, dict) and tool.get("type") == "function"]
+    return jsontext.dumps(encode_fields(request, fields))
+
+
+def encode_fields(request: Request, own: dict[str, Any]) -> dict[str, Any]:
+    """The body with these fields of the endpoint's own; the rest is the same for `/api/chat` and `/api/generate`."""
+    fields: dict[str, Any] = {"model": request.model, **own, "stream": request.stream}
     form = request.response_format or {}
     if form.get("type") == "json_object":
         fields["format"] = "json"
@@ -63,7 +74,7 @@ def encode_request(request: Request) -> bytes:
         options["stop"] = [stop] if isinstance(stop, str) else stop
     if options:
         fields["options"] = options
-    return jsontext.dumps(fields | {key: request.extra[key] for key in _TOP_LEVEL if key in request.extra})
+    return fields | {key: request.extra[key] for key in _TOP_LEVEL if key in request.extra}
 
 
 def _encode_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -79,7 +90,7 @@ def _encode_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _encode_message(message: dict[str, Any], names: dict[Any, str]) -> dict[str, Any]:
     role = message.get("role")
-    text, images = _encode_content(message.get("content"))
+    text, images = encode_content(message.get("content"))
     encoded: dict[str, Any] = {
         "role": {"developer": "system", "function": "tool"}.get(str(role), role),
         "content": text,
@@ -99,7 +110,7 @@ def _encode_message(message: dict[str, Any], names: dict[Any, str]) -> dict[str,
     return encoded
 
 
-def _encode_content(content: Any) -> tuple[str, list[str]]:
+def encode_content(content: Any) -> tuple[str, list[str]]:
     """Text, and images as bare base64."""
     if not isinstance(content, list):
         return content if isinstance(content, str) else "", []
@@ -132,36 +143,51 @@ def _encode_call(call: dict[str, Any]) -> dict[str, Any]:
 
 def decode_request(body: bytes) -> Request:
     """What an Ollama client asks for. Raises RemoteProtocolError (400) where the body is no chat request."""
-    try:
-        value, _ = jsontext.loads(body)
-    except (ValueError, RecursionError):
-        raise invalid("the body is not valid JSON", "invalid_json") from None
-    if not isinstance(value, dict):
-        raise invalid("the body must be a JSON object", "not_an_object")
-    messages, options = value.get("messages") or [], value.get("options") or {}
-    if not isinstance(value.get("model"), str) or not value["model"]:
-        raise invalid("'model' must be a non-empty string", "missing_required_parameter")
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        raise invalid("'messages' must be a list of objects")
+    fields = fields_of(body)
+    messages = _decode_messages(_objects(fields.get("messages"), "messages"))
+    return decode_fields(fields, messages)._replace(tools=_objects(fields.get("tools"), "tools") or None)
+
+
+def _objects(value: Any, name: str) -> list[dict[str, Any]]:
+    """A list of objects, or what stands for an empty one."""
+    value = value or []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise invalid(f"'{name}' must be a list of objects")
+    return value
+
+
+def decode_fields(fields: dict[str, Any], messages: list[dict[str, Any]]) -> Request:
+    """The request with these messages; all the rest is the same for `/api/chat` and `/api/generate`."""
+    options = fields.get("options") or {}
     if not isinstance(options, dict):
         raise invalid("'options' must be an object")
-    think = value.get("think")
+    think = fields.get("think")
+    if not isinstance(think, (bool, str, type(None))):
+        raise invalid("'think' must be true, false, or a word")
     sampling = {key: options[key] for key in (*_SAME, "stop") if options.get(key) is not None}
     native = {key: item for key, item in options.items() if key not in (*_SAME, "stop", "num_predict")}
     limit = options.get("num_predict")
-    extra = {key: value[key] for key in _TOP_LEVEL if value.get(key) is not None}
+    extra = {key: fields[key] for key in _TOP_LEVEL if key in fields}
     return Request(
-        model=value["model"],
-        messages=_decode_messages(messages),
-        stream=value.get("stream") is not False,
+        model=fields["model"],
+        messages=messages,
+        stream=fields.get("stream") is not False,
         include_usage=True,
         max_tokens=limit if isinstance(limit, int) and limit >= 0 else None,
-        tools=value.get("tools") or None,
-        response_format=_decode_format(value.get("format")),
+        response_format=_decode_format(fields.get("format")),
         reasoning=_EFFORT.get(think, True) if isinstance(think, str) else think,
         options=sampling,
         extra={**extra, "options": native} if native else extra,
     )
+
+
+def load_reason(request: Request) -> str | None:
+    """`load` or `unload` where nothing is asked but that the model be put into memory, or taken out of it: there are no
+    messages, or the prompt is empty. Such a request is answered with `encode_load`, and needs no upstream."""
+    if request.messages:
+        return None
+    kept = request.extra.get("keep_alive", True)
+    return "load" if _DIGIT.search(str(kept)) or isinstance(kept, bool) else "unload"
 
 
 def _decode_format(form: Any) -> dict[str, Any] | None:
@@ -180,7 +206,7 @@ def _decode_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         new = _decode_message(message, at)
         open_calls += [(call["function"]["name"], call["id"]) for call in new.get("tool_calls", ())]
         if new["role"] == "tool":
-            given, name = message.get("tool_call_id"), message.get("tool_name")
+            given, name = _id_of(message, "tool_call_id"), message.get("tool_name")
             call = next(
                 (call for call in open_calls if call[1] == given or (not given and name in (None, call[0]))), None
             )
@@ -193,31 +219,43 @@ def _decode_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _decode_message(message: dict[str, Any], at: int) -> dict[str, Any]:
     text = message.get("content")
-    content: Any = text if isinstance(text, str) else ""
-    images = message.get("images")
-    if isinstance(images, list) and images:
-        urls = [f"data:{_image_type(str(image))};base64,{image}" for image in images]
-        content = [{"type": "text", "text": content}] if content else []
-        content += [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    content = decode_content(text if isinstance(text, str) else "", message.get("images"))
     decoded: dict[str, Any] = {"role": str(message.get("role", "user")).lower(), "content": content}
     if message.get("thinking"):
         decoded["reasoning_content"] = message["thinking"]
-    calls = [call for call in message.get("tool_calls") or () if isinstance(call, dict)]
+    given = message.get("tool_calls")
+    calls = [call for call in given if isinstance(call, dict)] if isinstance(given, list) else []
     if calls:
         decoded["tool_calls"] = [_decode_call(call, f"call_{at}_{index}") for index, call in enumerate(calls)]
     return decoded
 
 
+def decode_content(text: str, images: Any) -> str | list[dict[str, Any]]:
+    """A text and the images beside it, as the content of one message."""
+    if not isinstance(images, list) or not images:
+        return text
+    urls = [f"data:{_image_type(str(image))};base64,{image}" for image in images]
+    parts: list[dict[str, Any]] = [{"type": "text", "text": text}] if text else []
+    return parts + [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+
+
 def _decode_call(call: dict[str, Any], made: str) -> dict[str, Any]:
     function = call.get("function") or {}
+    if not isinstance(function, dict):
+        raise invalid("'function' of a tool call must be an object")
     arguments = function.get("arguments")
     if not isinstance(arguments, str):
         arguments = jsontext.dumps(arguments or {}).decode()
     return {
-        "id": call.get("id") or made,
+        "id": _id_of(call, "id") or made,
         "type": "function",
         "function": {"name": function.get("name", ""), "arguments": arguments},
     }
+
+
+def _id_of(holder: dict[str, Any], name: str) -> str:
+    given = holder.get(name)
+    return given if isinstance(given, str) else ""
 
 
 def _image_type(data: str) -> str:

@@ -7,6 +7,7 @@ answer without choices, or with an error in it, is a failure whatever its status
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .. import jsontext
@@ -17,11 +18,21 @@ from .openai_stream import encode_usage, usage_of
 from .openai_tools import Calls
 from .source import empty, malformed, truncated
 
-__all__ = ["decode_response", "encode_response", "mend_response"]
+__all__ = [
+    "FORBIDDEN",
+    "decode_response",
+    "encode_answer",
+    "encode_response",
+    "mend",
+    "mend_response",
+    "parse",
+    "told_usage",
+    "written",
+]
 
 OBJECT = "chat.completion"
 _PLAIN_MESSAGE = frozenset({"role", "content", "refusal", "annotations"})
-_FORBIDDEN = frozenset({"error", "type", "event", "selected_model_id"})
+FORBIDDEN = frozenset({"error", "type", "event", "selected_model_id"})
 
 
 def mend_response(body: bytes, **given: Any) -> tuple[bytes, Usage | None] | Failed:
@@ -29,16 +40,29 @@ def mend_response(body: bytes, **given: Any) -> tuple[bytes, Usage | None] | Fai
 
     `given`: `id`, `created` and `model` where the upstream says none, and `json_depth`.
     """
-    found = _read(body, **given)
+    return told_usage(_read(body, **given))
+
+
+def told_usage(found: tuple[bytes, Chunk] | Failed) -> tuple[bytes, Usage | None] | Failed:
+    """A mended body and its usage, or why there is none."""
     if isinstance(found, Failed):
         return found
     usage = found[1].get("usage")
-    return found[0], usage_of(usage) if usage else None
+    return found[0], usage_of(usage) if isinstance(usage, dict) and usage else None
 
 
-def _read(
-    body: bytes, *, id: str = "", created: int = 0, model: str = "", json_depth: int = 128
-) -> tuple[bytes, Chunk] | Failed:
+def _read(body: bytes, *, json_depth: int = 128, **given: Any) -> tuple[bytes, Chunk] | Failed:
+    found = parse(body, json_depth)
+    if isinstance(found, Failed):
+        return found
+    text, value, clean = found
+    if clean and _is_canonical(value):
+        return text, value
+    return written(text, value, mend(value, OBJECT, _mend_choice, **given), clean)
+
+
+def parse(body: bytes, json_depth: int) -> tuple[bytes, Chunk, bool] | Failed:
+    """The text of a whole answer, what it says, and whether the text may be passed on; or why there is no answer."""
     text = body.removeprefix(b"\xef\xbb\xbf").strip()
     try:
         value, clean = jsontext.loads(text, json_depth, one_line=False)
@@ -54,12 +78,12 @@ def _read(
     if not isinstance(value, dict):
         return malformed("a body that is no JSON object")
     choices = value.get("choices")
-    choices = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
-    if not choices:
-        return malformed("an answer without choices")
-    if clean and _is_canonical(value):
-        return text, value
-    mended = _mend(value, choices, Answer(id, model, created, [], None))
+    choices = isinstance(choices, list) and any(isinstance(choice, dict) for choice in choices)
+    return (text, value, clean) if choices else malformed("an answer without choices")
+
+
+def written(text: bytes, value: Chunk, mended: Chunk, clean: bool) -> tuple[bytes, Chunk]:
+    """The body to send, and what it says: the very same text where nothing was mended."""
     return (text, value) if clean and identical(mended, value) else (jsontext.dumps(mended), mended)
 
 
@@ -70,7 +94,7 @@ def _is_canonical(value: Chunk) -> bool:
         and type(value.get("created")) is int
         and type(value.get("model")) is str
         and value.get("object") == OBJECT
-        and _FORBIDDEN.isdisjoint(value)
+        and FORBIDDEN.isdisjoint(value)
         and all(map(_is_plain_choice, value["choices"]))
         and (value.get("usage") is None or _is_plain_usage(value["usage"]))
     )
@@ -95,18 +119,31 @@ def _is_plain_choice(choice: Any) -> bool:
     )
 
 
-def _mend(value: Chunk, choices: list[Chunk], given: Answer) -> Chunk:
-    mended = {key: item for key, item in value.items() if key not in _FORBIDDEN}
+def mend(
+    value: Chunk,
+    object: str,
+    mend_choice: Callable[[Chunk, int, str], Chunk],
+    *,
+    id: str = "",
+    created: int = 0,
+    model: str = "",
+) -> Chunk:
+    """A whole answer in canonical form. `mend_choice` does so for one choice, given its position and the id."""
+    mended = {key: item for key, item in value.items() if key not in FORBIDDEN}
     if not isinstance(value.get("id"), str):
-        mended["id"] = given.id
+        mended["id"] = id
     if not isinstance(value.get("created"), int):
-        mended["created"] = given.created
+        mended["created"] = created
     if not isinstance(value.get("model"), str):
-        mended["model"] = given.model
-    mended["object"] = OBJECT
-    mended["choices"] = [_mend_choice(choice, at, str(mended["id"])) for at, choice in enumerate(choices)]
-    if isinstance(value.get("usage"), dict):
-        mended["usage"] = canonical_usage(value["usage"])
+        mended["model"] = model
+    mended["object"] = object
+    choices = [choice for choice in value["choices"] if isinstance(choice, dict)]
+    mended["choices"] = [mend_choice(choice, at, str(mended["id"])) for at, choice in enumerate(choices)]
+    usage = value.get("usage")
+    if isinstance(usage, dict):
+        mended["usage"] = canonical_usage(usage)
+    elif usage is not None:
+        del mended["usage"]
     return mended
 
 
@@ -150,7 +187,13 @@ def decode_response(body: bytes, **given: Any) -> Answer | Failed:
     value = found[1]
     usage = value.get("usage")
     choices = [_decode_choice(choice) for choice in value["choices"]]
-    return Answer(value["id"], value["model"], value["created"], choices, usage_of(usage) if usage else None)
+    return Answer(
+        value["id"],
+        value["model"],
+        value["created"],
+        choices,
+        usage_of(usage) if isinstance(usage, dict) and usage else None,
+    )
 
 
 def _decode_choice(choice: Chunk) -> Choice:
@@ -165,12 +208,18 @@ def _decode_choice(choice: Chunk) -> Choice:
 
 def encode_response(answer: Answer) -> bytes:
     """A whole answer as OpenAI writes it."""
+    return encode_answer(answer, OBJECT, _encode_choice)
+
+
+def encode_answer(answer: Answer, object: str, encode_choice: Callable[[Choice], Chunk]) -> bytes:
+    """The body around its choices. An answer that said nothing has one: clients read the first without a look."""
+    choices = [encode_choice(choice) for choice in answer.choices or [Choice(0, "", "", "", [], None)]]
     value: Chunk = {
         "id": answer.id,
-        "object": OBJECT,
+        "object": object,
         "created": answer.created,
         "model": answer.model,
-        "choices": [_encode_choice(choice) for choice in answer.choices],
+        "choices": choices,
     }
     if answer.usage is not None:
         value["usage"] = encode_usage(answer.usage)

@@ -30,7 +30,7 @@ from .openai_mend import (
 from .openai_tools import Calls
 from .source import MAX_CHOICES, MAX_TOOL_CALLS
 
-__all__ = ["Normaliser"]
+__all__ = ["Normaliser", "is_annotation"]
 
 OBJECT = "chat.completion.chunk"
 # On a chunk these make clients see an error, or something that is not a chunk.
@@ -94,7 +94,7 @@ class Normaliser:
                 return []  # filter results, progress, metadata
             self._usage_chunk = chunk
             return self._finishes()
-        choices = [choice for choice in choices if isinstance(choice, dict) and not _is_annotation(choice)]
+        choices = [choice for choice in choices if isinstance(choice, dict) and not is_annotation(choice)]
         if not choices:
             return []
         head = self._mend_head(chunk)
@@ -344,7 +344,7 @@ class Normaliser:
         return out
 
 
-def _is_annotation(choice: Chunk) -> bool:
+def is_annotation(choice: Chunk) -> bool:
     """Azure's asynchronous filter sends choices with results and no delta; they say nothing about the answer."""
     if choice.get("delta") is not None:
         return False

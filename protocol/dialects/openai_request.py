@@ -12,10 +12,19 @@ from .. import jsontext
 from ..chat import Request
 from ..errors import RemoteProtocolError
 
-__all__ = ["OPTIONS", "decode_request", "encode_request", "invalid"]
+__all__ = ["FOREIGN", "OPTIONS", "decode_request", "encode_request", "fields_of", "invalid", "wants_usage"]
 
 OPTIONS = ("temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty", "top_k", "min_p")
 """Sampling fields that other dialects know too, by OpenAI's names (the last two are not its own, but common)."""
+
+FOREIGN = frozenset(
+    (
+        *("options", "keep_alive", "truncate", "shift"),
+        *("background", "context_management", "conversation", "hosted_tools", "include", "max_tool_calls"),
+        *("previous_response_id", "prompt", "reasoning", "text", "truncation"),
+    )
+)
+"""Names in `extra` that only Ollama or the Responses API reads, and that a chat at OpenAI refuses."""
 
 _NEUTRAL = frozenset(
     (
@@ -30,8 +39,9 @@ def invalid(message: str, kind: str = "invalid_value") -> RemoteProtocolError:
     return RemoteProtocolError(message, kind=kind, status=400)
 
 
-def decode_request(body: bytes) -> Request:
-    """What the client asks for. Raises RemoteProtocolError (400) where the body is no chat request."""
+def fields_of(body: bytes) -> dict[str, Any]:
+    """The fields of a request body that are not null. Raises RemoteProtocolError (400) where it is no JSON object, or
+    names no model."""
     try:
         value, _ = jsontext.loads(body)
     except (ValueError, RecursionError):
@@ -39,20 +49,31 @@ def decode_request(body: bytes) -> Request:
     if not isinstance(value, dict):
         raise invalid("the body must be a JSON object", "not_an_object")
     fields = {key: item for key, item in value.items() if item is not None}
-    model, messages = fields.get("model"), fields.get("messages")
-    if not isinstance(model, str) or not model:
+    if not isinstance(fields.get("model"), str) or not fields["model"]:
         raise invalid("'model' must be a non-empty string", "missing_required_parameter")
+    return fields
+
+
+def wants_usage(fields: dict[str, Any]) -> bool:
+    """Whether a stream shall end with its usage."""
+    stream_options = fields.get("stream_options")
+    return isinstance(stream_options, dict) and stream_options.get("include_usage") is True
+
+
+def decode_request(body: bytes) -> Request:
+    """What the client asks for. Raises RemoteProtocolError (400) where the body is no chat request."""
+    fields = fields_of(body)
+    messages = fields.get("messages")
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise invalid("'messages' must be a list of objects", "missing_required_parameter")
     _check(fields)
-    stream_options = fields.get("stream_options")
     reasoning = fields.get("reasoning")
     effort = fields.get("reasoning_effort") or (reasoning.get("effort") if isinstance(reasoning, dict) else None)
     return Request(
-        model=model,
+        model=fields["model"],
         messages=messages,
         stream=fields.get("stream") is True,
-        include_usage=isinstance(stream_options, dict) and stream_options.get("include_usage") is True,
+        include_usage=wants_usage(fields),
         max_tokens=fields.get("max_completion_tokens", fields.get("max_tokens")),
         tools=fields.get("tools") or None,
         tool_choice=fields.get("tool_choice"),
@@ -93,7 +114,7 @@ _KINDS: dict[type, str] = {list: "a list", dict: "an object", str: "a string"}
 
 def encode_request(request: Request) -> bytes:
     """The request as OpenAI-compatible servers read it; `max_tokens` by the name that all of them know."""
-    fields: dict[str, Any] = {"model": request.model, "messages": request.messages}
+    fields: dict[str, Any] = {"model": request.model, "messages": [_encode_message(item) for item in request.messages]}
     if request.stream:
         fields["stream"] = True
         if request.include_usage:
@@ -107,4 +128,12 @@ def encode_request(request: Request) -> bytes:
         "reasoning_effort": {True: "medium", False: "none"}[reasoning] if isinstance(reasoning, bool) else reasoning,
     }
     fields |= {key: item for key, item in optional.items() if item is not None}
-    return jsontext.dumps({**fields, **request.options, **request.extra})
+    extra = {key: item for key, item in request.extra.items() if key not in FOREIGN}
+    return jsontext.dumps({**fields, **request.options, **extra})
+
+
+def _encode_message(message: dict[str, Any]) -> dict[str, Any]:
+    """Signed reasoning is of use only to the vendor that signed it, and strict servers reject unknown members."""
+    if "thinking_blocks" not in message:
+        return message
+    return {name: value for name, value in message.items() if name != "thinking_blocks"}

@@ -267,7 +267,7 @@ class StreamDecoder(_Chunks[Event]):
                 events += [_tool_call(index, call) for call in delta["tool_calls"]]
             if choice.get("finish_reason"):
                 events.append(Finish(index, choice["finish_reason"]))
-        if chunk.get("usage"):
+        if isinstance(chunk.get("usage"), dict):
             events.append(usage_of(chunk["usage"]))
         return events
 
@@ -286,6 +286,7 @@ class StreamEncoder:
 
     content_type = "text/event-stream; charset=utf-8"
     failed: Failed | None = None
+    _object = "chat.completion.chunk"
 
     __slots__ = ("_created", "_ended", "_head", "_id", "_include_usage", "_model", "_roles", "_usage")
 
@@ -305,8 +306,8 @@ class StreamEncoder:
         match event:
             case Text(text, choice):
                 return self._delta(choice, b'"content":%b' % jsontext.quote(text))
-            case Reasoning(text, choice):
-                return self._delta(choice, b'"reasoning_content":%b' % jsontext.quote(text))
+            case Reasoning(text, choice):  # without text it is a signature, for which there is no field
+                return self._delta(choice, b'"reasoning_content":%b' % jsontext.quote(text)) if text else b""
             case ToolCall():
                 return self._tool_call(event)
             case Start(id, model, created):
@@ -353,6 +354,6 @@ class StreamEncoder:
         return b'%b,"choices":[],"usage":%b}\n\n' % (head, jsontext.dumps(encode_usage(self._usage)))
 
     def _make_head(self) -> bytes:
-        head = {"id": self._id, "object": "chat.completion.chunk", "created": self._created, "model": self._model}
+        head = {"id": self._id, "object": self._object, "created": self._created, "model": self._model}
         self._head = b"data: %b" % jsontext.dumps(head)[:-1]
         return self._head

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from .. import jsontext, sse
-from ..chat import Failed, Lifecycle, Phase, Usage
+from ..chat import Ending, Failed, Lifecycle, Phase, Usage
 from ..errors import LocalProtocolError, RemoteProtocolError
 from ..machine import Chunk
 from ..runs import runs
@@ -72,7 +72,7 @@ def malformed(what: str) -> Failed:
 class Source(ABC, Generic[T]):
     """Base of the decoders. `feed` and `close` return what became complete, in order.
 
-    After the end, declared or not, `life.ended` is true; `failed` says what went wrong, and is None only
+    After the end, declared or not, `ended` is true; `failed` says what went wrong, and is None only
     where the stream is complete. `feed` after `close` raises LocalProtocolError. `clean` may change what an
     upstream said of its failure before anybody sees it.
     """
@@ -95,9 +95,22 @@ class Source(ABC, Generic[T]):
         self._depth = json_depth
         self._closed = False
         self.life = Lifecycle()
+        """Where the stream stands."""
         self.failed: Failed | None = None
+        """What went wrong."""
         self.usage: Usage | None = None
+        """What the upstream counted, as far as it has said."""
         self.stats = Stats()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more can come: there is no need to wait for the upstream to close."""
+        return self.life.ended
+
+    @property
+    def ending(self) -> Ending | None:
+        """How it ended, once it has."""
+        return self.life.ending
 
     @abstractmethod
     def _read(self, value: dict[str, Any], raw: bytes) -> list[T]:
@@ -149,6 +162,10 @@ class Source(ABC, Generic[T]):
             self.life.eof()
         return results + self._conclude()
 
+    def _done(self) -> None:
+        """`[DONE]` came, the end marker of nearly all that is SSE."""
+        self.life.marker()
+
     def _before_eof(self) -> None:
         """The input ends without an end marker: the last chance to move `life`."""
 
@@ -199,7 +216,7 @@ class Source(ABC, Generic[T]):
         if not data or data[:1] == b":":  # some proxies send `data: : keepalive`
             return []
         if data == b"[DONE]":
-            self.life.marker()
+            self._done()
             return []
         if found.event == b"error":
             return self._error(data)

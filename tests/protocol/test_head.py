@@ -101,7 +101,7 @@ BAD_REQUESTS: dict[str, tuple[bytes, str, int, int | None]] = {
     "other scheme": (request(line=b"GET ftp://a/ HTTP/1.1"), "bad_target", 400, 4),
     "asterisk and more": (request(line=b"OPTIONS *a HTTP/1.1"), "bad_target", 400, 8),
     "HTTP/2.0": (b"PRI * HTTP/2.0\r\n\r\n", "bad_version", 505, 6),
-    "HTTP/1.2": (request(line=b"GET / HTTP/1.2"), "bad_version", 505, 6),
+    "HTTP/3.1": (request(line=b"GET / HTTP/3.1"), "bad_version", 505, 6),
     "HTTP/0.9": (request(line=b"GET / HTTP/0.9"), "bad_version", 505, 6),
     "HTTP/1.10": (request(line=b"GET / HTTP/1.10"), "bad_request_line", 400, 6),
     "HTTP/11": (request(line=b"GET / HTTP/11"), "bad_request_line", 400, 6),
@@ -252,9 +252,19 @@ def test_status_lines(line: bytes, status: int, reason: bytes) -> None:
     assert (found.status, found.reason) == (status, reason)
 
 
+def test_a_higher_minor_version_is_read_as_1_1() -> None:
+    """RFC 9110, section 2.5."""
+    asked = head.check(request(b"Transfer-Encoding: chunked", b"Expect: 100-continue", line=b"POST / HTTP/1.2"))
+    assert (asked.version, asked.chunked, asked.keep_alive, asked.expect_continue) == ("1.2", True, True, True)
+    with pytest.raises(RemoteProtocolError, match="must have a Host"):
+        head.check(b"GET / HTTP/1.9\r\n\r\n")
+    answered = head.check(response(b"Transfer-Encoding: chunked", line=b"HTTP/1.2 200 OK"), "response")
+    assert (answered.version, answered.chunked, answered.keep_alive) == ("1.2", True, True)
+
+
 BAD_RESPONSES = {
     "HTTP/2": (response(line=b"HTTP/2 200 OK"), "bad_version"),
-    "HTTP/1.2": (response(line=b"HTTP/1.2 200 OK"), "bad_version"),
+    "HTTP/3.1": (response(line=b"HTTP/3.1 200 OK"), "bad_version"),
     "ICY": (response(line=b"ICY 200 OK"), "bad_status_line"),
     "two digits": (response(line=b"HTTP/1.1 20 OK"), "bad_status_line"),
     "four digits": (response(line=b"HTTP/1.1 2000 OK"), "bad_status_line"),

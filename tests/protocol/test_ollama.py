@@ -200,6 +200,41 @@ def test_without_a_clock_the_stamp_is_made_of_created_and_durations_are_nought()
     assert (out[-1]["done_reason"], out[-1]["total_duration"], "eval_count" in out[-1]) == ("length", 0, False)
 
 
+def times(*ticks):
+    """Times by a clock that shows these seconds one after the other; asked at 2026-01-02T03:04:05Z."""
+    shown = iter(ticks)
+    return ollama.Times(lambda: next(shown) * 1_000_000_000, 1_767_323_045 * 1_000_000_000)
+
+
+def test_with_a_clock_the_stamp_moves_and_the_durations_are_true():
+    encoder = ollama.StreamEncoder(times=times(100, 102, 102, 103, 103, 104, 107, 107, 108, 109))
+    events = [Start("", "m", 0), Reasoning("hm"), Text("Hi"), ToolCall(0, 0, "a", "f", "{}")]
+    out = [json.loads(text) for text in encoder.encode([*events, Finish(0, "stop"), End()]).splitlines()]
+    assert [item["created_at"] for item in out] == [f"2026-01-02T03:04:{s}.000000Z" for s in ("07", "08", "12", "13")]
+    assert {key: out[-1][key] // 1_000_000_000 for key in DURATIONS} == {
+        "total_duration": 9,
+        "load_duration": 0,
+        "prompt_eval_duration": 2,
+        "eval_duration": 2,
+    }
+
+
+def test_what_fills_a_silence_is_no_token_and_one_token_takes_some_time():
+    shared = times(*range(100))
+    assert ollama.StreamEncoder(times=shared).encode([Text("")])
+    out = ollama.StreamEncoder(times=shared).encode([Text("Hi"), End()]).splitlines()
+    ended = json.loads(out[-1])
+    assert (ended["prompt_eval_duration"], ended["eval_duration"]) == (2_000_000_000, 1)
+    assert json.loads(out[0])["created_at"] == "2026-01-02T03:04:08.000000Z"
+
+
+def test_a_whole_answer_counts_all_its_time_as_the_model_s():
+    answer = Answer("i", "m", 0, [Choice(0, "Hi", "", "", [], "stop")], None)
+    sent = json.loads(ollama.encode_response(answer, times=times(1, 3, 4)))
+    assert sent["created_at"] == "2026-01-02T03:04:07.000000Z"
+    assert (sent["total_duration"], sent["eval_duration"], sent["prompt_eval_duration"]) == (3 * 10**9, 3 * 10**9, 0)
+
+
 def test_c24_an_error_is_a_line_of_its_own_and_the_last():
     found = relayed(sse(chunk({"content": "Hi"}), {"error": {"message": "boom"}}), sink="ollama")
     assert lines(found)[1:] == [{"error": "boom"}]
@@ -469,12 +504,23 @@ def test_streaming_is_on_unless_it_is_switched_off(fields, changed):
         (b'{"model":"m","messages":5}', "invalid_value"),
         (b'{"model":"m","messages":["x"]}', "invalid_value"),
         (b'{"model":"m","options":[1]}', "invalid_value"),
+        (b'{"model":"m","tools":5}', "invalid_value"),
+        (b'{"model":"m","think":[]}', "invalid_value"),
+        (b'{"model":"m","messages":[{"tool_calls":[{"function":5}]}]}', "invalid_value"),
     ],
 )
 def test_what_is_no_chat_request_is_the_client_s_fault(body, kind):
     with pytest.raises(RemoteProtocolError) as caught:
         ollama.decode_request(body)
     assert (caught.value.kind, caught.value.status) == (kind, 400)
+
+
+def test_c56_ids_and_calls_of_other_types_are_as_good_as_none():
+    call = {"id": [1], "function": {"name": "f"}}
+    messages = [{"tool_calls": 5}, {"tool_calls": [call]}, {"role": "tool", "tool_call_id": {}, "content": "x"}]
+    found = ollama.decode_request(json.dumps({"model": "m", "messages": messages}).encode()).messages
+    assert "tool_calls" not in found[0]
+    assert found[1]["tool_calls"][0]["id"] == found[2]["tool_call_id"] == "call_1_0"
 
 
 def test_a_refusal_is_text_and_other_choices_cannot_be_carried():

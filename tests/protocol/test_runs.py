@@ -27,3 +27,14 @@ def test_c44_an_event_that_never_ends_is_a_fault(framing, kind):
     found = feeding.same_for_every_cut(lambda: runs(framing, 10), b'{"a":"' + b"x" * 50)
     assert found.fault is not None
     assert found.fault[0] == kind
+
+
+@pytest.mark.parametrize(
+    ("framing", "data", "ends"), [("ndjson", b"{}\r\n\n[1]\n", [4, 9]), ("json", b"{}\n[1]\n", [7])]
+)
+def test_it_is_known_where_in_the_stream_an_event_ended(framing, data, ends):
+    machine = runs(framing, 100)
+    run = machine.feed(data)
+    places = [at + 2 for at in range(len(run)) if run.startswith(b"\n\n", at)] or [len(machine.close())]
+    assert [machine.end_of(place) for place in places] == ends
+    assert machine.offset == len(data)

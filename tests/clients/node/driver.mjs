@@ -13,6 +13,7 @@ const job = JSON.parse(process.argv[2]);
 const defaults = { apiKey: "sk-client", timeout: 20_000, fetch: watched };
 const client = new OpenAI({ ...defaults, baseURL: job.baseURL, ...job.options });
 const chat = { model: "local/tiny", messages: [{ role: "user", content: "Привет" }], ...job.arguments };
+const ask = { model: "local/tiny", input: "Привет", ...job.arguments };
 
 const print = (line) => process.stdout.write(JSON.stringify(line) + "\n");
 
@@ -51,6 +52,14 @@ const calls = {
     runner.on("content", (delta) => print({ event: delta }));
     const final = await runner.finalChatCompletion();
     print({ result: final });
+  },
+  async responseEvents() {
+    for await (const event of await client.responses.create({ ...ask, stream: true })) print({ event });
+  },
+  async responseHelper() {
+    const runner = client.responses.stream(ask);
+    runner.on("response.output_text.delta", ({ snapshot }) => print({ event: snapshot }));
+    print({ result: await runner.finalResponse() });
   },
   async models() {
     const ids = [];

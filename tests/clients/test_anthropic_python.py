@@ -1,0 +1,173 @@
+"""The `anthropic` package from PyPI, through a gateway to a scripted upstream, for real."""
+
+import anthropic
+import openai
+import pytest
+
+import scripted
+from answers import (
+    DONE,
+    LAST,
+    STREAM,
+    chunked,
+    completion,
+    error,
+    finish,
+    reasoning,
+    reply,
+    role,
+    sse,
+    stream,
+    text,
+    tool,
+    usage,
+)
+from anthropic_streams import USAGE, block
+from anthropic_streams import stream as messages
+from clients import sdk
+from clients.listening import listen
+from clients.told import SAID, TOLD
+from gateway import provider
+
+# The packages leave their own async generators unfinished, for the garbage collector to close.
+pytestmark = pytest.mark.filterwarnings("ignore:Async generator '(openai|anthropic|httpx|httpcore):ResourceWarning")
+
+HELLO = [{"role": "user", "content": "Привет"}]
+TOOLS = [{"name": "f", "description": "d", "input_schema": {"type": "object", "properties": {}}}]
+
+
+@pytest.fixture
+async def connect():
+    """A function from a gateway to a client that is closed when the test is over."""
+    clients = []
+
+    def connect(gateway):
+        origin = gateway.base_url.removesuffix("/v1")
+        clients.append(anthropic.AsyncAnthropic(base_url=origin, api_key="sk-x", max_retries=0, timeout=10))
+        return clients[-1].messages
+
+    yield connect
+    for client in clients:
+        await client.close()
+
+
+def asking(**more):
+    return {"model": "local/tiny", "max_tokens": 99, "messages": HELLO, **more}
+
+
+async def final(api, **more):
+    async with api.stream(**asking(**more)) as told:
+        return await told.get_final_message()
+
+
+async def test_a_whole_answer_of_an_openai_server(start, connect):
+    upstream, gateway = await start([reply(completion(SAID))])
+    answer = await connect(gateway).create(**asking(system="S", stop_sequences=["x"]))
+    assert [(part.type, part.text) for part in answer.content] == [("text", SAID)]
+    assert (answer.stop_reason, answer.role, answer.type) == ("end_turn", "assistant", "message")
+    assert answer.usage.input_tokens + answer.usage.output_tokens == 11
+    asked = (await upstream.request()).json
+    assert asked["messages"] == [{"role": "system", "content": "S"}, *HELLO]
+    assert (asked["max_tokens"], asked["stop"], asked["model"]) == (99, ["x"], "tiny")
+
+
+async def test_a_stream_of_an_openai_server(start, connect):
+    _, gateway = await start(stream(*TOLD))
+    answer = await final(connect(gateway))
+    assert (answer.content[0].text, answer.stop_reason) == (SAID, "end_turn")
+    assert answer.usage.output_tokens == 8
+
+
+async def test_reasoning_and_tools_and_their_results(start, connect):
+    calls = [tool(0, id="call_a", name="f"), tool(1, id="call_b", name="f"), tool(0, '{"где":'), tool(0, '"Київ"}')]
+    told = [role(), reasoning("Хм"), text("Да"), *calls, finish("tool_calls"), usage(), DONE]
+    upstream, gateway = await start(stream(*told), stream(*TOLD))
+    api = connect(gateway)
+    answer = await final(api, tools=TOOLS, tool_choice={"type": "any"})
+    thought, said, one, other = answer.content
+    assert (thought.thinking, said.text, answer.stop_reason) == ("Хм", "Да", "tool_use")
+    assert [(call.id, call.name, call.input) for call in (one, other)] == [
+        ("call_a", "f", {"где": "Київ"}),
+        ("call_b", "f", {}),
+    ]
+    assert (await upstream.request()).json["tool_choice"] == "required"
+    results = [{"type": "tool_result", "tool_use_id": call.id, "content": "+5"} for call in (one, other)]
+    turns = [*HELLO, {"role": "assistant", "content": answer.content}, {"role": "user", "content": results}]
+    await final(api, messages=turns, tools=TOOLS)
+    sent = (await upstream.request(1)).json["messages"]
+    assert [message["role"] for message in sent] == ["user", "assistant", "tool", "tool"]
+    assert sent[1]["reasoning_content"] == "Хм"
+    assert [call["id"] for call in sent[1]["tool_calls"]] == ["call_a", "call_b"]
+
+
+async def test_frames_of_an_anthropic_server_pass(nursery, connect):
+    blocks = [block(0, "thinking", "hm", signature="sig"), block(1, "redacted_thinking", data="d")]
+    blocks += [block(2, "text", *SAID), block(3, "tool_use", '{"x":', "1}", id="toolu_1", name="f")]
+    script = [STREAM, chunked(messages(*blocks, reason="tool_use")) + LAST]
+    upstream = await scripted.listen(nursery, script)
+    gateway = await listen(nursery, provider(upstream.base_url).replace("openai", "anthropic"), {})
+    answer = await final(connect(gateway), thinking={"type": "enabled", "budget_tokens": 1024})
+    assert [part.type for part in answer.content] == ["thinking", "redacted_thinking", "text", "tool_use"]
+    assert (answer.content[0].signature, answer.content[2].text, answer.content[3].input) == ("sig", SAID, {"x": 1})
+    assert answer.usage.cache_creation_input_tokens == USAGE["cache_creation_input_tokens"]
+    asked = await upstream.request()
+    assert asked.target == "/v1/messages"
+    assert asked.json["thinking"] == {"type": "enabled", "budget_tokens": 1024}
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "raised"),
+    [
+        (400, "invalid_request_error", anthropic.BadRequestError),
+        (401, "authentication_error", anthropic.AuthenticationError),
+        (429, "rate_limit_error", anthropic.RateLimitError),
+        (503, "overloaded_error", anthropic.InternalServerError),
+    ],
+)
+async def test_an_error_at_once_is_a_status_in_anthropics_form(start, connect, status, kind, raised):
+    _, gateway = await start(always=[reply({"error": {"message": "because", "type": "x"}}, status)])
+    for ask in (connect(gateway).create, lambda **given: final(connect(gateway), **given)):
+        with pytest.raises(raised, match="because") as caught:
+            await ask(**asking())
+        assert caught.value.type == kind
+
+
+async def test_an_error_in_mid_stream_is_raised(start, connect):
+    _, gateway = await start([STREAM, chunked(sse(role(), text("Hi"), error("boom"))) + LAST])
+    with pytest.raises(anthropic.APIStatusError, match="boom") as caught:
+        await final(connect(gateway))
+    assert caught.value.type == "api_error"
+
+
+async def test_what_cannot_be_carried_is_refused_by_name(start, connect):
+    _, gateway = await start()
+    image = {"type": "image", "source": {"type": "file", "file_id": "file_1"}}
+    with pytest.raises(anthropic.BadRequestError, match="image") as caught:
+        await connect(gateway).create(**asking(messages=[{"role": "user", "content": [image]}]))
+    assert caught.value.type == "invalid_request_error"
+
+
+async def test_the_openai_package_reads_an_anthropic_server(nursery):
+    blocks = [block(0, "thinking", "hm", signature="sig"), block(1, "text", *SAID)]
+    blocks += [
+        block(2, "tool_use", '{"x":', "1}", id="toolu_1", name="f"),
+        block(3, "tool_use", id="toolu_2", name="f"),
+    ]
+    script = [STREAM, chunked(messages(*blocks, reason="tool_use")) + LAST]
+    overloaded = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    upstream = await scripted.listen(nursery, script, [reply(overloaded, 529)])
+    gateway = await listen(nursery, provider(upstream.base_url).replace("openai", "anthropic"), {})
+    client = sdk.AsyncSdk(gateway.base_url, max_retries=0)
+    _, answer = await client.helper(stream_options={"include_usage": True}, seed=5)
+    choice = answer.choices[0]
+    assert (choice.message.content, choice.finish_reason) == (SAID, "tool_calls")
+    assert choice.message.model_extra["reasoning_content"] == "hm"
+    calls = [(call.id, call.function.name, call.function.arguments) for call in choice.message.tool_calls]
+    assert calls == [("toolu_1", "f", '{"x":1}'), ("toolu_2", "f", "{}")]
+    assert (answer.usage.prompt_tokens, answer.usage.prompt_tokens_details.cached_tokens) == (30, 3)
+    asked = await upstream.request()
+    assert list(asked.json) == ["model", "max_tokens", "messages", "stream"]
+    with pytest.raises(openai.InternalServerError, match="Overloaded") as caught:
+        await client.chunks()
+    assert (caught.value.status_code, caught.value.type) == (503, "overloaded_error")
+    await client.close()
