@@ -42,17 +42,18 @@ async def dispatch(gateway: Gateway, request: Request, reply: Reply, intake: Int
     """Answer one request, whatever it is. Raises Refusal for what is refused."""
     route = _find(request.path)
     reply.errors = route.errors if route else "ollama" if request.path.startswith("/api/") else "openai"
-    reply.common += cors.headers(gateway.access, request)
-    refused = gateway.access.refuse_foreign(request.header("host"), request.header("origin"))
-    if refused is not None:
-        raise refusal.forbidden(refused)
+    reply.common += cors.headers(gateway, request)
+    if not gateway.gate.demands_keys:
+        refused = gateway.access.refuse_foreign(request.header("host"), request.header("origin"))
+        if refused is not None:
+            raise refusal.forbidden(refused)
     # RFC 9110, section 10.1.1: 417 for an expectation that cannot be met; only one is defined.
     if (expected := request.header("expect")) and not request.http10 and expected.lower() != "100-continue":
         raise refusal.plain(417, "The only expectation that is met here is 100-continue.")
     if request.method != "POST" and not intake.discard_body():
         reply.keep_alive = False  # nobody reads that body, and what is still to come of it is no request
     if request.method == "OPTIONS":
-        await cors.preflight(gateway.access, request, reply, route.allowed if route else cors.METHODS)
+        await cors.preflight(gateway, request, reply, route.allowed if route else cors.METHODS)
         return
     if route is None:
         raise refusal.not_found(request.method, request.path)
@@ -60,10 +61,12 @@ async def dispatch(gateway: Gateway, request: Request, reply: Reply, intake: Int
     if handler is None:
         raise refusal.method_not_allowed(request.method, route.allowed)
     key = None
-    if not route.public and gateway.keys:
-        key = gateway.keys.identify(request.chosen(KEY_HEADERS))
+    if not route.public and gateway.gate.demands_keys:
+        key = await gateway.gate.identify(request.chosen(KEY_HEADERS))
         if key is None:
             raise refusal.unauthenticated()
+        if not gateway.gate.admits(key, request.header("origin")):
+            raise refusal.forbidden("This key may not be used from this Origin.")
     await handler(Visit(gateway, request, reply, key, intake))
 
 
