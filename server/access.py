@@ -49,12 +49,13 @@ MAX_SHOWN = 4096
 
 
 class Key:
-    """One key: its name for logs and accounts, its digest, and the models that it opens."""
+    """One key: its name for logs and accounts, its digest, and the models that it opens. `admin`: also the keys."""
 
-    __slots__ = ("_patterns", "digest", "models", "name")
+    __slots__ = ("_patterns", "admin", "digest", "models", "name")
 
-    def __init__(self, name: str, digest: bytes, models: Sequence[str] = ("*",)) -> None:
+    def __init__(self, name: str, digest: bytes, models: Sequence[str] = ("*",), *, admin: bool = False) -> None:
         self.name = name
+        self.admin = admin
         self.digest = digest
         self.models = tuple(models)
         self._patterns = [re.compile(fnmatch.translate(pattern)) for pattern in models]

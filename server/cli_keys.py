@@ -23,6 +23,7 @@ import click
 from .access import is_origin
 from .cli_common import Sorry, config_option
 from .config import ConfigError, store_location
+from .key_facts import facts, moment_text
 from .store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def list_(every: bool, as_json: bool, file: Path | None) -> None:
 
             found = [key for key in store.read(key_rows.every) if every or key.revoked_at is None]
     if as_json:
-        click.echo(json.dumps([_facts(key) for key in found], indent=2))
+        click.echo(json.dumps([facts(key) for key in found], indent=2))
     elif found:
         click.echo(_table(found))
     else:
@@ -223,7 +224,7 @@ def rotate(name: str, grace: float, as_json: bool, file: Path | None) -> None:
         key = store.write(partial(key_rows.rotate, secret=secret, name=name, now=now, grace=grace))
         if key is None:
             raise _unknown(name)
-    until = f" until {_date(key.old_until)}" if key.old_until else ""
+    until = f" until {moment_text(key.old_until)}" if key.old_until else ""
     old = f"The old one is good{until}." if until else f"The old one is good no more. {NOTICED}"
     _tell(secret, key, as_json, f"The key {name!r} is a new one. It is shown only now. {old}")
 
@@ -267,26 +268,16 @@ def _unknown(name: str) -> Sorry:
 
 def _tell(secret: str, key: StoredKey, as_json: bool, words: str) -> None:
     if as_json:
-        click.echo(json.dumps({"key": secret, **_facts(key)}, indent=2))
+        click.echo(json.dumps({"key": secret, **facts(key)}, indent=2))
     else:
         click.echo(secret)
         click.echo(words, err=True)
 
 
-def _facts(key: StoredKey) -> dict[str, Any]:
-    times = {name: _date(getattr(key, name)) for name in ("created_at", "rotated_at", "revoked_at", "last_used_at")}
-    terms = {**key.terms._asdict(), "expires_at": _date(key.terms.expires_at)}
-    return {"name": key.name, "hint": key.hint, "state": key.state(time.time()), "user": key.user, **terms, **times}
-
-
-def _date(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
 def _table(found: list[StoredKey]) -> str:
     rows = [["NAME", "KEY", "STATE", "MODELS", "LIMITS", "LAST USED"]]
     for key in found:
-        used = (_date(key.last_used_at) or "never")[:16].replace("T", " ")
+        used = (moment_text(key.last_used_at) or "never")[:16].replace("T", " ")
         rows.append([key.name, key.hint, key.state(time.time()), " ".join(key.models), _limits(key), used])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
@@ -301,6 +292,6 @@ def _limits(key: StoredKey) -> str:
         (terms.tokens_per_minute, f"{terms.tokens_per_minute} tokens/min"),
         (terms.parallel, f"{terms.parallel} at once"),
         (terms.token_budget, f"{terms.token_budget} tokens/{terms.budget_period}"),
-        (terms.expires_at, f"until {(_date(terms.expires_at) or '')[:10]}"),
+        (terms.expires_at, f"until {(moment_text(terms.expires_at) or '')[:10]}"),
     ]
     return ", ".join(words for value, words in said if value) or "none"

@@ -118,6 +118,7 @@ class KeySettings(Settings, frozen=True):
     name: str
     key: SecretSource
     models: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    admin: bool = False
 
 
 class Shape(Settings, frozen=True):

@@ -56,7 +56,7 @@ def client_keys(settings: Iterable[KeySettings], environ: Mapping[str, str], sou
                 raise sources.error((*path, "name"), f"is used twice, {key.name!r}.")
             if other.digest == digest:
                 raise sources.error((*path, "key"), f"is the same key as that of {other.name!r}.")
-        keys.append(Key(key.name, digest, key.models))
+        keys.append(Key(key.name, digest, key.models, admin=key.admin))
     return keys
 
 

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 __all__ = [
     "bad_request",
     "busy",
+    "conflict",
     "forbidden",
     "from_protocol",
     "internal",
     "method_not_allowed",
+    "missing",
     "not_found",
     "plain",
     "send",
@@ -83,6 +85,16 @@ def forbidden(message: str, param: str | None = None) -> Refusal:
 def not_found(method: str, path: str) -> Refusal:
     """404 for a path that is not served."""
     return Refusal(Failed(f"Unknown request URL: {method} {path}", 404, "invalid_request_error", "unknown_url"))
+
+
+def missing(message: str, code: str = "not_found") -> Refusal:
+    """404 for a thing that is not there, or not for whoever asks."""
+    return Refusal(Failed(message, 404, "invalid_request_error", code))
+
+
+def conflict(message: str) -> Refusal:
+    """409: somebody was faster, or the name is taken. No retry will mend that."""
+    return Refusal(Failed(message, 409, "conflict_error", "conflict", retry=False))
 
 
 def unknown_model(message: str) -> Refusal:

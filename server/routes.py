@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from . import cors, refusal
 from .access import KEY_HEADERS
 from .doors import DOORS
-from .endpoints import chat, health, models
+from .endpoints import admin, chat, health, models
 from .http import Request
 from .reply import Reply
 from .visit import Handler, Visit
@@ -71,7 +71,10 @@ async def dispatch(gateway: Gateway, request: Request, reply: Reply, intake: Int
 
 
 def _find(path: str) -> Route | None:
-    return ROUTES.get(path) or (_ONE_MODEL if path.startswith("/models/") else None)
+    found = ROUTES.get(path)
+    if found is None:
+        found = next((route for prefix, route in BELOW.items() if path.startswith(prefix)), None)
+    return found
 
 
 def _door(name: str, errors: str = "openai") -> Route:
@@ -86,7 +89,14 @@ ROUTES: dict[str, Route] = {
     "/api/chat": _door("ollama", "ollama"),
     "/api/generate": _door("ollama_generate", "ollama"),
     "/models": Route({"GET": models.models}),
+    "/admin/keys": Route({"GET": admin.keys, "POST": admin.create_key}),
+    "/admin/usage": Route({"GET": admin.usage}),
     "/health": Route({"GET": health.health}, public=True),
     "/ready": Route({"GET": health.ready}, public=True),
 }
-_ONE_MODEL = Route({"GET": models.one_model})
+
+BELOW: dict[str, Route] = {
+    "/models/": Route({"GET": models.one_model}),
+    "/admin/keys/": Route({"DELETE": admin.change_key, "POST": admin.change_key}),
+}
+"""Routes whose paths go on with an id."""
