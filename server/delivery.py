@@ -71,6 +71,7 @@ class Delivery:
         """The status line is decided with the next write. Nothing can be tried again after that."""
         if not self.reply.committed:
             headers = [("content-type", content_type), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
+            self._record.first_at = trio.current_time()
             self.reply.begin(200, [*headers, *self._headers()])
             self.call = self.call.without_body()
 

@@ -15,6 +15,7 @@ from .accounts import Accounts
 from .forwarded import TrustedProxies
 from .gate import Gate
 from .ledger import Ledger
+from .metrics import Metrics
 from .redaction import Redactor
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Gateway:
         self.proxies = TrustedProxies(config.server.trusted_proxies)
         self.redactor = Redactor(config.secrets.values())
         self.ledger = Ledger()
+        self.metrics = Metrics()
+        self.ledger.readers.append(self.metrics.read)
         if self.accounts is not None:
             self.ledger.readers.append(self.accounts.book)
         self.timeouts = DEFAULT_TIMEOUTS.with_changes(config.timeouts.upstream)

@@ -33,7 +33,8 @@ class Attempt:
 
 class Record:
     """What is known of one request. Times are on trio's clock, in seconds; `owner` is who is billed, by the store's
-    id; `asked` estimates the tokens of the prompt, and `frames` counts what came of the answer, where streamed.
+    id; `asked` estimates the tokens of the prompt, `first_at` is when the answer began to go out, and `frames` counts
+    what came of it, where streamed.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Record:
         "client_id",
         "ending",
         "endpoint",
+        "first_at",
         "frames",
         "key",
         "model",
@@ -79,6 +81,7 @@ class Record:
         self.owner = owner
         self.asked = asked
         self.frames = 0
+        self.first_at = 0.0
         self.attempts: list[Attempt] = []
         self.ending: Ending | None = None
         self.usage: Usage | None = None
