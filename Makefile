@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help serve test test-models lint wheel bench bench-check docs clean
+.PHONY: help serve test test-models lint coverage laws wheel bench bench-check docs clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -22,6 +22,12 @@ lint: $(VENV)/.lint  ## Style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+coverage: $(VENV)/.test  ## Every branch of the protocol core, by its own tests
+	@$(BIN)/python -m pytest -q tests/protocol tests/laws --cov=penstock.protocol --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 $(ARGS)
+
+laws: $(VENV)/.test  ## A million executions of the core against its laws (ARGS="--seed 2")
+	@$(BIN)/python tests/laws/run.py --executions 1000000 $(ARGS)
 
 wheel: $(VENV)/.test $(VENV)/.node  ## Build sdist and wheel, and try the wheels in fresh environments
 	@$(BIN)/python -m pytest -m wheel $(ARGS)

@@ -88,7 +88,7 @@ class Response(Machine[list[bytes]]):
     are those of `head.Scanner`, `head.check`, `chunked.Decoder` and `Counted`. Held back: an unfinished head.
     """
 
-    __slots__ = ("_body", "_limit", "_method", "_offset", "_scanner", "head")
+    __slots__ = ("_body", "_came", "_limit", "_method", "_offset", "_scanner", "head")
 
     def __init__(self, method: str = "POST", *, max_head_bytes: int = 64 * 1024) -> None:
         super().__init__()
@@ -96,6 +96,7 @@ class Response(Machine[list[bytes]]):
         self._method = method
         self._limit = max_head_bytes
         self._scanner = head.Scanner(max_head_bytes)
+        self._came = 0  # bytes, until the head is whole
         self._offset = 0  # of the head that is read, then of the body
         self._body: Body | None = None
 
@@ -111,6 +112,7 @@ class Response(Machine[list[bytes]]):
 
     def _take(self, chunk: bytes) -> list[bytes]:
         try:
+            self._came += len(chunk) if self._body is None else 0
             while self._body is None:
                 raw = self._scanner.feed(chunk)
                 if not raw:
@@ -126,6 +128,7 @@ class Response(Machine[list[bytes]]):
                 self._keep(self._body.fault)
 
     def _found(self, raw: bytes) -> None:
+        self._offset = self._came - len(self._scanner.unused) - len(raw)  # an empty line may stand before a head
         found = head.check(raw, "response")
         self._offset += len(raw)
         if found.status < 200:
