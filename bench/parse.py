@@ -65,6 +65,36 @@ def ndjson_body(frames: list[bytes]) -> bytes:
     return b"".join(frame + b"\n" for frame in [*frames, end])
 
 
+def anthropic_body(count: int) -> bytes:
+    head = 'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+    head += '"delta":{"type":"text_delta","text":"'
+    begin = (
+        b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message",'
+        b'"role":"assistant","model":"claude-sim","content":[],"stop_reason":null,"usage":{"input_tokens":21,"output_tokens":1}}}\n\n'
+        b'event: content_block_start\ndata: {"type":"content_block_start","index":0,'
+        b'"content_block":{"type":"text","text":""}}\n\n'
+    )
+    end = (
+        b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'
+        b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn"},'
+        b'"usage":{"output_tokens":20000}}\n\nevent: message_stop\ndata: {"type":"message_stop"}\n\n'
+    )
+    return begin + b"".join(f'{head}{WORDS[k % len(WORDS)]}"}}}}\n\n'.encode() for k in range(count)) + end
+
+
+def responses_body(count: int) -> bytes:
+    name = "response.output_text.delta"
+    head = f'event: {name}\ndata: {{"type":"{name}","item_id":"msg_68a1f0c2d4e6481a9b3c","output_index":0,'
+    head += '"content_index":0,"delta":"'
+    tail = '","logprobs":[],"obfuscation":"Zx81kQ","sequence_number":'
+    end = (
+        b'event: response.completed\ndata: {"type":"response.completed","response":{"id":"resp_1","object":"response",'
+        b'"created_at":1763650000,"model":"gpt-sim","status":"completed","output":[],'
+        b'"usage":{"input_tokens":21,"output_tokens":20000,"total_tokens":20021}}}\n\n'
+    )
+    return b"".join(f"{head}{WORDS[k % len(WORDS)]}{tail}{k}}}\n\n".encode() for k in range(count)) + end
+
+
 def cut(body: bytes, size: int) -> list[bytes]:
     return [body[i : i + size] for i in range(0, len(body), size)]
 
@@ -80,15 +110,17 @@ def split_on(mark: bytes) -> Run:
     return run
 
 
-def loads_dumps(mark: bytes, prefix: int) -> Run:
-    """Parse each frame and write it again: what a translation costs at least, with the standard library's JSON."""
+def loads_dumps(mark: bytes, head: bytes) -> Run:
+    """Parse each frame that begins with `head` and write it again: what a translation costs at least, with the
+    standard library's JSON."""
+    prefix = len(head)
 
     def run(pieces: list[bytes]) -> int:
         held, count = b"", 0
         for piece in pieces:
             *whole, held = (held + piece).split(mark)
             for frame in whole:
-                if not frame.endswith(b"[DONE]"):
+                if frame.startswith(head) and not frame.endswith(b"[DONE]"):
                     json.dumps(json.loads(frame[prefix:]), ensure_ascii=False, separators=(",", ":")).encode()
             count += len(whole)
         return count
@@ -140,6 +172,7 @@ def installed(name: str, module: str, run: Run) -> list[Contender]:
 
 def groups() -> dict[str, tuple[Callable[[int], bytes], list[Contender]]]:
     openai, ollama = "text/event-stream", "application/x-ndjson"
+    parsed = "incremental split, json.loads and dumps"
     return {
         "SSE": (
             lambda count: sse_body(openai_frames(count)),
@@ -154,7 +187,7 @@ def groups() -> dict[str, tuple[Callable[[int], bytes], list[Contender]]]:
         "NDJSON": (
             lambda count: ndjson_body(ollama_frames(count)),
             [
-                Contender("incremental split, json.loads and dumps", loads_dumps(b"\n", 0), floor=True),
+                Contender(parsed, loads_dumps(b"\n", b""), floor=True),
                 Contender('incremental split(b"\\n")', split_on(b"\n")),
                 Contender("ndjson.Decoder", machine(ndjson.Decoder)),
                 Contender("relay ollama to openai", relayed("ollama", "openai", ollama), relays=True),
@@ -163,8 +196,22 @@ def groups() -> dict[str, tuple[Callable[[int], bytes], list[Contender]]]:
         "SSE to NDJSON": (
             lambda count: sse_body(openai_frames(count)),
             [
-                Contender("incremental split, json.loads and dumps", loads_dumps(b"\n\n", 6), floor=True),
+                Contender(parsed, loads_dumps(b"\n\n", b"data: "), floor=True),
                 Contender("relay openai to ollama", relayed("openai", "ollama", openai), relays=True),
+            ],
+        ),
+        "Anthropic's SSE": (
+            anthropic_body,
+            [
+                Contender(parsed, loads_dumps(b"\n\n", b"event: content_block_delta\ndata: "), floor=True),
+                Contender("relay anthropic to openai", relayed("anthropic", "openai", openai), relays=True),
+            ],
+        ),
+        "SSE of the Responses API": (
+            responses_body,
+            [
+                Contender(parsed, loads_dumps(b"\n\n", b"event: response.output_text.delta\ndata: "), floor=True),
+                Contender("relay responses to openai", relayed("responses", "openai", openai), relays=True),
             ],
         ),
     }

@@ -41,7 +41,7 @@ async def ask(url: str, request: chat.Request) -> chat.Answer | chat.Failed:
                     refusal += piece
                 else:
                     whole.feed(decoder.feed(piece))
-            if decoder.life.ended:
+            if decoder.ended:
                 break
     if answer is not None and answer.status != 200:
         return openai.decode_error(answer.status, body=refusal)

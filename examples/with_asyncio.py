@@ -39,7 +39,7 @@ async def ask(url: str, request: chat.Request) -> AsyncGenerator[chat.Event, Non
             yield openai.decode_error(answer.status, body=b"".join(coding.feed(said)) if coding else said)
             return
         decoder = openai.StreamDecoder()
-        while not decoder.life.ended and (data := await reader.read(65536)):
+        while not decoder.ended and (data := await reader.read(65536)):
             for piece in coding.feed(data) if coding else [data]:
                 for event in decoder.feed(piece):
                     yield event

@@ -46,7 +46,7 @@ def ask(url: str, request: chat.Request) -> chat.Answer | chat.Failed:
             return openai.decode_error(response.status_code, response.headers.items(), response.content)
         for chunk in response.iter_content(chunk_size=None):
             whole.feed(decoder.feed(chunk))
-            if decoder.life.ended:
+            if decoder.ended:
                 break
         whole.feed(decoder.close())
     return decoder.failed or whole.answer()

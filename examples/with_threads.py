@@ -29,7 +29,7 @@ def ask(url: str, name: str, request: chat.Request) -> chat.Answer | chat.Failed
     post = Request(url + PATHS[name], dialect.encode_request(request), {"content-type": "application/json"})
     try:
         with urlopen(post, timeout=60) as response:
-            while not decoder.life.ended and (data := response.read1(65536)):
+            while not decoder.ended and (data := response.read1(65536)):
                 whole.feed(decoder.feed(data))
             whole.feed(decoder.close())
     except HTTPError as refused:

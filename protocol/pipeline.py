@@ -16,6 +16,7 @@ from .detect import Detector
 from .dialects.source import Stats, empty
 from .errors import LocalProtocolError
 from .machine import Chunk
+from .tags import Structures
 
 __all__ = ["Pipe", "Pipeline"]
 
@@ -41,9 +42,10 @@ class Pipe(Protocol):
 
 class Pipeline(ABC):
     """One answer of an upstream. `stats` counts; `life` is where it stands, for whoever looks often; `clean` may
-    change what an upstream said of its failure before anybody sees it."""
+    change what an upstream said of its failure before anybody sees it; `structures` is what to take out of its
+    text: without, a text is as it came."""
 
-    __slots__ = ("_closed", "_detector", "_identity", "_limits", "_pipe", "_quick", "life", "stats")
+    __slots__ = ("_closed", "_detector", "_identity", "_limits", "_pipe", "_quick", "_structures", "life", "stats")
 
     def __init__(
         self,
@@ -55,7 +57,9 @@ class Pipeline(ABC):
         max_frame_bytes: int = 16 * 1024 * 1024,
         json_depth: int = 128,
         clean: Callable[[Failed], Failed] | None = None,
+        structures: Structures | None = None,
     ) -> None:
+        self._structures = structures
         self._identity: dict[str, Any] = {"id": id, "created": created, "model": model}
         self._limits: dict[str, Any] = {"max_frame_bytes": max_frame_bytes, "json_depth": json_depth, "clean": clean}
         self._closed = False
@@ -138,6 +142,10 @@ class Pipeline(ABC):
         self._quick = None
         assert self._pipe is not None
         return out + self._give(self._pipe.close())
+
+    def cut(self) -> bytes:
+        """The upstream's connection broke: as `close`, since in a dialect of chats the upstream declares the end."""
+        return self.close()
 
     def fail(self, failed: Failed) -> bytes:
         """End it from outside: the error for the client, if anything was sent to it. b"" where it has ended."""

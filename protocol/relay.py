@@ -21,21 +21,23 @@ from .dialects import DIALECTS, Encoder
 from .dialects.source import Source
 from .machine import Chunk
 from .pipeline import Pipe, Pipeline
+from .tags import Events
 from .whole import Whole
 
-__all__ = ["Relay", "Whole"]
+__all__ = ["Relay", "Translation", "Whole"]
 
 
-class _Translation:
-    """A decoder of one dialect and an encoder of another, with events between them."""
+class Translation:
+    """A decoder of one dialect and an encoder of another, with events between them: a `pipeline.Pipe`."""
 
-    __slots__ = ("_decoder", "_encoder", "life")
+    __slots__ = ("_decoder", "_encoder", "_tags", "life")
 
     feed_one = None
 
-    def __init__(self, decoder: Source[Event], encoder: Encoder) -> None:
+    def __init__(self, decoder: Source[Event], encoder: Encoder, tags: Events | None = None) -> None:
         self._decoder = decoder
         self._encoder = encoder
+        self._tags = tags
         self.life = decoder.life
 
     @property
@@ -56,6 +58,8 @@ class _Translation:
         return self._encoded(self._decoder.fail(failed))
 
     def _encoded(self, events: list[Event]) -> list[bytes]:
+        if self._tags is not None:
+            events = self._tags.feed(events)
         out = [self._encoder.encode(events)]
         if self._encoder.failed is not None:
             self._decoder.fail(self._encoder.failed)  # the encoder has said so to the client
@@ -67,7 +71,8 @@ class Relay(Pipeline):
 
     `include_usage` is whether the client asked for usage; `encoding` goes to the sink's encoder. Further options:
     `content_type`, the upstream's header; `id`, `created` and `model`, which stand in where the upstream says
-    none; the limits `max_frame_bytes` and `json_depth`.
+    none; the limits `max_frame_bytes` and `json_depth`; `structures`, what to look for in the text (`tags`): with it,
+    the answer is read and written anew also where both dialects are the same.
     """
 
     __slots__ = ("_encoding", "_include_usage", "_sink", "_source", "content_type")
@@ -89,11 +94,13 @@ class Relay(Pipeline):
 
     def _make(self, framing: str) -> Pipe:
         passage = self._source.passage
-        if self._source is self._sink and passage is not None:
+        structures = self._structures
+        if self._source is self._sink and passage is not None and structures is None:
             through = passage(framing, include_usage=self._include_usage, **self._identity, **self._limits)
             through.stats = self.stats
             return through
         decoder = self._source.decoder(framing, **self._identity, **self._limits)
         decoder.stats = self.stats
         identity = {"include_usage": self._include_usage, **self._identity}
-        return _Translation(decoder, self._sink.encoder(**identity, **self._encoding))
+        tags = Events(structures, id=self._identity["id"]) if structures is not None else None
+        return Translation(decoder, self._sink.encoder(**identity, **self._encoding), tags)

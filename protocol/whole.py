@@ -16,6 +16,7 @@ from .dialects.source import Source, malformed, truncated
 from .errors import LimitExceeded
 from .machine import Chunk
 from .pipeline import Pipe, Pipeline
+from .tags import split_answer
 
 __all__ = ["Whole"]
 
@@ -159,10 +160,12 @@ class Whole(Pipeline):
 
     def _read(self, body: bytes) -> tuple[bytes, Usage | None] | Failed:
         options = {**self._identity, "json_depth": self._limits["json_depth"]}
-        if self._source is self._sink and self._source.mend_response is not None:
+        if self._source is self._sink and self._source.mend_response is not None and self._structures is None:
             return self._source.mend_response(body, **options)
         answer = self._source.decode_response(body, **options)
         return answer if isinstance(answer, Failed) else (self._encode(answer), answer.usage)
 
     def _encode(self, answer: Answer) -> bytes:
+        if self._structures is not None:
+            answer = split_answer(answer, self._structures)
         return self._sink.encode_response(answer, **self._encoding)

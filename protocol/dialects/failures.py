@@ -81,6 +81,7 @@ _BY_WORD = {
     "server_is_overloaded": 503,
     "insufficient_system_resource": 503,
     "timeout_error": 504,
+    "upstream_timeout": 504,
     "deadline_exceeded": 504,
 }
 _CONTEXT = re.compile(

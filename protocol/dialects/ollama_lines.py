@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .. import jsontext
@@ -94,7 +95,7 @@ def canonical(line: Json, shape: Shape, created_at: str) -> Json:
     if shape.key not in line:  # nothing, or the other endpoint's shape
         said = said_in(line) or {}
         text = said.get("content")
-        more = {key: said[key] for key in ("thinking", "tool_calls") if key in said}
+        more: Json = {key: said[key] for key in ("thinking", "tool_calls") if key in said}
         mended |= shape.said(text if isinstance(text, str) else "", more)
     if is_done(line):
         mended |= {} if line.get("done") is True else {"done": True}
@@ -108,6 +109,7 @@ def canonical(line: Json, shape: Shape, created_at: str) -> Json:
 _YEAR_9999 = 253_402_300_799  # the last second that has a date
 
 
+@lru_cache(maxsize=16)  # many lines are written within a second
 def rfc3339(seconds: int) -> str:
     """The time that a line tells, of seconds since the epoch."""
     return datetime.fromtimestamp(min(max(seconds, 0), _YEAR_9999), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

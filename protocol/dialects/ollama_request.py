@@ -111,12 +111,15 @@ def _encode_message(message: dict[str, Any], names: dict[Any, str]) -> dict[str,
 
 
 def encode_content(content: Any) -> tuple[str, list[str]]:
-    """Text, and images as bare base64."""
+    """Text, and images as bare base64. Raises RemoteProtocolError (400) for what is neither."""
     if not isinstance(content, list):
         return content if isinstance(content, str) else "", []
     images = []
     for part in content:
-        if isinstance(part, dict) and part.get("type") == "image_url":
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in ("file", "input_audio"):
+            raise invalid(f"a content part of type '{kind}' cannot be sent to this model", "unsupported_parameter")
+        if kind == "image_url":
             image = part.get("image_url")
             url = image.get("url") if isinstance(image, dict) else image
             found = _DATA_URL.match(url) if isinstance(url, str) else None

@@ -133,17 +133,17 @@ class StreamEncoder:
 
     Tool calls that grow beyond `max_held_bytes` before they are whole end the stream with an error, `failed`.
 
-    `created_at` (RFC 3339; else made of `created`) goes into every line, `durations` (nanoseconds, by Ollama's
-    names) into the last; a driver may set both at any time, or give `times`, which makes them of a clock. Ollama's
-    streams always tell the usage and have no id, so `include_usage` and `id` mean nothing here. After `End` or
-    `Failed` nothing more is encoded.
+    `created_at` (RFC 3339; else made of the time in `Start`, or of `created` where that has none) goes into every
+    line, `durations` (nanoseconds, by Ollama's names) into the last; a driver may set both at any time, or give
+    `times`, which makes them of a clock. Ollama's streams always tell the usage and have no id, so `include_usage`
+    and `id` mean nothing here. After `End` or `Failed` nothing more is encoded.
     """
 
     content_type = "application/x-ndjson"
     _shape = CHAT
 
     __slots__ = (
-        *("_calls", "_ended", "_head", "_limit", "_model", "_reason", "_room", "_stamp", "_times", "_usage"),
+        *("_calls", "_ended", "_head", "_limit", "_made", "_model", "_reason", "_room", "_stamp", "_times", "_usage"),
         *("created_at", "durations", "failed"),
     )
 
@@ -161,7 +161,8 @@ class StreamEncoder:
     ) -> None:
         self.failed: Failed | None = None
         self._limit = self._room = max_held_bytes
-        self.created_at = created_at or rfc3339(created)
+        self._made = rfc3339(created)  # of no time that a driver gave
+        self.created_at = created_at or self._made
         self.durations = durations or {}
         self._times = times
         self._model = model
@@ -186,9 +187,11 @@ class StreamEncoder:
                 return self._line(b'"","thinking":%b' % jsontext.quote(text))
             case ToolCall(0):
                 return self._tool_call(event)
-            case Start(_, model):
+            case Start(_, model, created):
                 self._model = model or self._model
                 self._stamp = None
+                if created and self.created_at is self._made:
+                    self.created_at = rfc3339(created)
             case Finish(0, reason):
                 self._reason = "length" if reason == "length" else "stop"
                 return self._release()

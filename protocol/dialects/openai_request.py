@@ -129,6 +129,8 @@ def encode_request(request: Request) -> bytes:
     }
     fields |= {key: item for key, item in optional.items() if item is not None}
     extra = {key: item for key, item in request.extra.items() if key not in FOREIGN}
+    if "logprobs" not in extra:  # without it OpenAI refuses their number, which the Responses API takes alone
+        extra.pop("top_logprobs", None)
     return jsontext.dumps({**fields, **request.options, **extra})
 
 

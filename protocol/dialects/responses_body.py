@@ -31,9 +31,10 @@ def decode_response(
     return decoder.failed or whole.answer()
 
 
-def encode_response(answer: Answer, *, request: Mapping[str, Any] | None = None) -> bytes:
-    """A whole answer as a response. `request` has what the response repeats of the request. Only choice 0 can be
-    carried."""
+def encode_response(answer: Answer, *, request: Mapping[str, Any] | None = None, own_id: str = "") -> bytes:
+    """A whole answer as a response. `request` has what the response repeats of the request; `own_id` is its id,
+    whatever the answer's is. Only choice 0 can be carried."""
+    answer = answer._replace(id=own_id or answer.id)
     choice = next((choice for choice in answer.choices if choice.index == 0), Choice(0, "", "", "", [], None))
     status = "incomplete" if is_incomplete(choice.reason) else "completed"
     request = request or {}

@@ -8,13 +8,16 @@ is a whole response where a stream was asked for.
 
 Held back: an unfinished frame, a high surrogate at the end of a delta, and the beginning (`Start`) until an item
 begins: a stream that fails before that has not started.
+
+A delta of the text that the event before was a delta of, as nearly all are, goes past all that.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..chat import End, Event, Failed, Finish, Start
+from .. import jsontext
+from ..chat import End, Event, Failed, Finish, Reasoning, Refusal, Start, Text
 from ..errors import LimitExceeded
 from . import failures
 from .responses_object import usage_of
@@ -39,6 +42,12 @@ _TEXTS = {
     "response.function_call_arguments": ("arguments", "arguments"),
     "response.custom_tool_call_input": ("arguments", "input"),
 }
+_DELTAS: dict[str, type[Text | Refusal | Reasoning]] = {
+    "response.output_text.delta": Text,
+    "response.refusal.delta": Refusal,
+    "response.reasoning_text.delta": Reasoning,
+    "response.reasoning_summary_text.delta": Reasoning,
+}
 _PART_DONE = ("response.content_part.done", "response.reasoning_summary_part.done")
 _ITEM = ("response.output_item.added", "response.output_item.done")
 _MAX_SECONDS = 1 << 40
@@ -47,7 +56,7 @@ _MAX_SECONDS = 1 << 40
 class StreamDecoder(Source[Event]):
     """Bytes to events. The last event is `End`, or `Failed` for whatever went wrong; nothing is raised for it."""
 
-    __slots__ = ("_output", "_start", "_started")
+    __slots__ = ("_going", "_output", "_start", "_started")
 
     def __init__(
         self, framing: str = "sse", *, id: str = "", created: int = 0, model: str = "", **options: Any
@@ -56,15 +65,23 @@ class StreamDecoder(Source[Event]):
         self._start = Start(id, model, created)
         self._started = False
         self._output = Output(id)
+        self._going: tuple[Any, ...] = ()  # of the text that goes on: its type, and its place
 
     def _read(self, value: Json, raw: bytes) -> list[Event]:
-        kind = value.get("type")
+        kind, get = value.get("type"), value.get
+        place = (kind, get("item_id"), get("output_index"), get("content_index"), get("summary_index"))
+        text = get("delta")
+        plain = isinstance(text, str) and text != "" and not jsontext.has_surrogate(text)
+        if plain and place == self._going:
+            return [_DELTAS[kind](text)]  # type: ignore[index,arg-type]
         try:
             self._hear(kind if isinstance(kind, str) else "", value)
         except LimitExceeded as exc:
             self._fail(malformed(str(exc)))
         output = self._output
         events, output.events = output.events, []
+        told = _DELTAS.get(kind) if isinstance(kind, str) else None
+        self._going = place if plain and told is not None and events and type(events[-1]) is told else ()
         return events
 
     def _hear(self, kind: str, value: Json) -> None:

@@ -79,7 +79,7 @@ def _turn(messages: list[Json]) -> Json:
 def _decode_message(messages: list[Json], item: Json) -> None:
     role, content = _string(item, "role"), item.get("content")
     if isinstance(content, list):
-        content = [_decode_part(part) for part in objects(content, "content")]
+        content = _plain([_decode_part(part) for part in objects(content, "content")])
     elif not isinstance(content, (str, type(None))):
         raise invalid("'content' must be a string or an array of objects")
     if role != "assistant":
@@ -88,6 +88,11 @@ def _decode_message(messages: list[Json], item: Json) -> None:
     turn = _turn(messages)
     before = turn["content"]
     turn["content"] = content if before is None else _as_parts(before) + _as_parts(content)
+
+
+def _plain(parts: list[Json]) -> Any:
+    """A single text as a string, which is what every server reads; it is the usual form of this API's clients."""
+    return parts[0]["text"] if len(parts) == 1 and parts[0].keys() == {"type", "text"} else parts
 
 
 def _as_parts(content: Any) -> list[Json]:
@@ -172,6 +177,9 @@ def encode_input(messages: list[Json]) -> tuple[str | None, list[Json]]:
             call_id = message.get("tool_call_id")
             kind = "custom_tool_call_output" if call_id in custom else "function_call_output"
             items.append({"type": kind, "call_id": call_id, "output": _encode_content(content)})
+        elif role == "function":  # the older form, in which an answer has no id but the function's name
+            call_id = f"call_{message.get('name')}"
+            items.append({"type": "function_call_output", "call_id": call_id, "output": _encode_content(content)})
         else:
             items.append({"type": "message", "role": role, "content": _encode_content(content)})
     return instructions, items
@@ -192,6 +200,9 @@ def _encode_turn(message: Json, custom: set[Any]) -> list[Json]:
         items.append(_encode_call(call))
         if "custom" in call:
             custom.add(call.get("id"))
+    old = message.get("function_call")
+    if isinstance(old, dict):
+        items.append(_encode_call({"id": f"call_{old.get('name')}", "function": old}))
     return items
 
 

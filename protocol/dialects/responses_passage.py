@@ -47,8 +47,9 @@ class Passage(Through):
         response, number = value.get("response"), value.get("sequence_number")
         if isinstance(response, dict):
             self._response = response
-        self._number = number + 1 if type(number) is int else self._number + 1
+        self._number = number if type(number) is int else self._number
         frames = super()._read(value, raw) if isinstance(value.get("type"), str) else self._whole(value)
+        self._number += self.failed is None  # what failed goes out as an error frame, with its number
         if self.life.ended or self.life.started:
             early, self._early = self._early, []
             return early + frames

@@ -5,8 +5,9 @@ numbers included, in framing of our own. Only what no client could read is writt
 that only some readers know, and halves of surrogate pairs, which are put together again where a delta ends inside
 one.
 
-Held back: a high surrogate at the end of a text, until the next frame. If that goes on with the same text, the half
-is put before it; else a frame with U+FFFD goes first. Cost: one `json.loads` a frame.
+Held back: a frame whose text ends in a high surrogate, until the next frame. If that goes on with the same text, the
+half moves over to it; else it is U+FFFD. So each frame goes out once, in its order, and whatever else is in it too.
+Cost: one `json.loads` a frame.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Through(Source[bytes]):
     """Base of the passages that look at every frame. A dialect says which decoder looks on, how a frame is written,
     and where its text stands."""
 
-    __slots__ = ("_half", "_marked", "_watch")
+    __slots__ = ("_held", "_marked", "_watch")
 
     decoder: ClassVar[Callable[..., Source[Event]]]
 
@@ -51,7 +52,7 @@ class Through(Source[bytes]):
         super().__init__(framing, **options)
         self._watch = type(self).decoder(framing, id=id, created=created, model=model, **options)
         self.life = self._watch.life
-        self._half: tuple[dict[str, Any], Place, str] | None = None  # a frame, and the half that its text ended in
+        self._held: tuple[dict[str, Any], Place] | None = None  # a frame, and where in it a text ends in a half
         self._marked = False
 
     @abstractmethod
@@ -77,36 +78,32 @@ class Through(Source[bytes]):
             self.failed = self._watch.failed
             return []
         self._marked = self.life.ended
-        if raw and self._half is None:
+        if raw and self._held is None:
             return [self._frame(value, raw)]
         return self._mended(value, raw)
 
     def _mended(self, value: dict[str, Any], raw: bytes) -> list[bytes]:
         """The slow way: a frame that cannot go out as it came, or that follows half of a character."""
         place = self._place(value)
-        out = []
-        if self._half is not None:
-            _, held, half = self._half
-            if place is not None and place.name == held.name:
-                place.holder[place.key] = half + place.holder[place.key]
-                self._half, raw = None, b""
-            else:
-                out += self._flush()
+        if self._held is not None and place is not None and place.name == self._held[1].name:
+            before = self._held[1]
+            text = before.holder[before.key]
+            before.holder[before.key], half = text[:-1], text[-1]
+            place.holder[place.key] = half + place.holder[place.key]
+            raw = b""
+        out = self._flush()
         text = place.holder[place.key] if place is not None else ""
-        if place is not None and not raw and text and not self.life.ended and "\ud800" <= text[-1] <= "\udbff":
-            self._half = value, place, text[-1]
-            place.holder[place.key] = text[:-1]
-            if not text[:-1]:
-                return out
+        if place is not None and not self.life.ended and "\ud800" <= text[-1:] <= "\udbff":
+            self._held = value, place
+            return out
         return [*out, self._frame(value, raw or jsontext.dumps(value))]
 
     def _flush(self) -> list[bytes]:
-        """The half that nothing followed, as what it is."""
-        if self._half is None:
+        """The frame that was held; a half that nothing followed becomes U+FFFD as it is written."""
+        if self._held is None:
             return []
-        value, place, _ = self._half
-        self._half = None
-        place.holder[place.key] = "\ufffd"
+        value, _ = self._held
+        self._held = None
         return [self._frame(value, jsontext.dumps(value))]
 
     def _before_eof(self) -> None:

@@ -21,6 +21,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from ..errors import LocalProtocolError
+from ..jsontext import dumps
 from .codec import MAX_BATCH, MAX_DEPTH, decode, encode
 from .conventions import Cancel, Progress, Style, Token, notification
 from .exchanges import Exchanges, Sign
@@ -203,6 +204,12 @@ class Connection:
         `result` cannot be sent, as `encode`; then the request is still to be answered."""
         owed = self._owed_for(id)
         self._settle(owed, encode(Success(result, owed.id)))
+
+    def reply_json(self, id: Id, result: bytes) -> None:
+        """Answer a request of the peer with a result that is JSON already, and is taken as it is. Raises
+        LocalProtocolError if none of this id waits for an answer."""
+        owed = self._owed_for(id)
+        self._settle(owed, b'{"jsonrpc":"2.0","result":%b,"id":%b}' % (result, dumps(owed.id)))
 
     def fail(self, id: Id, code: int, message: str, data: Any = None) -> None:
         """Answer a request of the peer with an error. Raises as `reply`."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from laws import chats, events, framings, peers, tagged, texts
+from laws import beside, chats, events, framings, peers, tagged, texts
 
 __all__ = ["MACHINES"]
 
-_MODULES = (events, texts, framings, peers, tagged, chats)
+_MODULES = (events, texts, framings, beside, peers, tagged, chats)
 MACHINES = {subject.name: subject for module in _MODULES for subject in module.SUBJECTS}

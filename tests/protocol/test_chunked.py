@@ -18,6 +18,7 @@ BODIES: dict[str, tuple[bytes, bytes, list[tuple[bytes, bytes]]]] = {
     "leading zeros": (b"0000000000000003\r\nabc\r\n0\r\n\r\n", b"abc", []),
     "line ends in data": (b"4\r\n\r\n\r\n\r\n2\r\n0\r\r\n0\r\n\r\n", b"\r\n\r\n0\r", []),
     "extensions": (b'3;a;b=c;d="x y"\r\nabc\r\n0;last\r\n\r\n', b"abc", []),
+    "bad white space before an extension": (b"3 \t;a\r\nabc\r\n0 ;b = c\r\n\r\n", b"abc", []),
     "obs-text in an extension": (b"3; \xff\t\r\nabc\r\n0\r\n\r\n", b"abc", []),
     "trailers": (b"1\r\na\r\n0\r\nX-Sum: 1 2 \r\nEmpty:\r\n\r\n", b"a", [(b"X-Sum", b"1 2"), (b"Empty", b"")]),
     "long": (b"190\r\n" + b"x" * 400 + b"\r\n0\r\n\r\n", b"x" * 400, []),

@@ -119,11 +119,27 @@ def test_c55_chunks_that_say_nothing_are_left_out():
 def test_c34_halves_of_characters_are_rejoined_and_lone_ones_replaced():
     _, told = as_completions(piece("a\ud83d"), piece("\ude00"), piece("\ud83d"), piece("b"), piece("c\ud83d"))
     assert "".join(text for _, text, _ in told[:-1]) == "a😀\ufffdbc\ufffd"
+    _, told = as_completions(piece("a\ud83d"), piece(""), piece("\ude00b"))
+    assert told[:-1] == [(0, "a", None), (0, "", None), (0, "😀b", None)]
     two = {**HEAD, "choices": [{"text": "a\ud83d", "index": 0}, {"text": "b", "index": 1}]}
     _, told = as_completions(two, piece("", "stop"), piece("", "stop", index=1))
     assert told[:2] == [(0, "a\ufffd", None), (1, "b", None)]
     _, told = as_completions({**HEAD, "choices": [], "x": "\ud83d"}, piece("a", "stop"))
     assert told == [(0, "a", "stop"), "[DONE]"]
+
+
+def test_c34_a_frame_that_ends_in_half_of_a_character_goes_out_once_with_its_finish_and_logprobs():
+    logprobs = {"tokens": ["a", "\ud83d"], "token_logprobs": [-0.5, -1.5]}
+    last = piece("a\ud83d", "stop")
+    last["choices"][0]["logprobs"] = logprobs
+    found, told = as_completions(piece("b"), last)
+    assert told == [(0, "b", None), (0, "a\ufffd", "stop"), "[DONE]"]
+    assert found.out.count(b"token_logprobs") == 1
+    found, told = as_completions(
+        last | {"choices": [{**last["choices"][0], "finish_reason": None}]}, piece("\ude00b", "stop")
+    )
+    assert told == [(0, "a", None), (0, "😀b", "stop"), "[DONE]"]
+    assert found.out.count(b"token_logprobs") == 1
 
 
 ENDINGS = {

@@ -75,6 +75,27 @@ def test_a_request_is_answered_with_its_own_id(id: Any) -> None:
     assert connection.unanswered == []
 
 
+def test_a_result_that_is_json_already_is_taken_as_it_is() -> None:
+    connection = Connection()
+    hear(connection, call(id="a\u2028"))
+    connection.reply_json("a\u2028", b'{"exact":1.10e2, "large":12345678901234567890}')
+    (message,) = connection.data_to_send()
+    assert b'"result":{"exact":1.10e2, "large":12345678901234567890}' in message
+    assert decode(message) == Success({"exact": 110.0, "large": 12345678901234567890}, "a\u2028")
+    assert connection.unanswered == []
+    with pytest.raises(LocalProtocolError):
+        connection.reply_json("a\u2028", b"1")
+
+
+def test_a_result_that_is_json_already_in_a_batch() -> None:
+    connection = Connection()
+    hear(connection, [call(id=1), call(id=2)])
+    connection.reply_json(2, b"[]")
+    assert said(connection) == []
+    connection.reply_json(1, b"null")
+    assert said(connection) == [[result(1, None), result(2, [])]]
+
+
 def test_an_id_is_repeated_as_the_peer_wrote_it() -> None:
     connection = Connection()
     connection.receive('{"jsonrpc":"2.0","method":"m","id":1.0}')

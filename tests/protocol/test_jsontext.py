@@ -67,3 +67,10 @@ def test_s8_s9_what_is_written_is_read_by_everyone(value, written):
     json.loads(written, parse_constant=pytest.fail)
     if isinstance(value, str):
         assert jsontext.quote(value) == written.encode()
+
+
+def test_a_whole_body_may_have_many_lines_and_a_broken_string_is_mended():
+    assert jsontext.loads_body(b'{\n "a": 1\r\n}') == ({"a": 1}, True)
+    assert jsontext.loads_body(b'{"a": "x\r\ny"}') == ({"a": "x  y"}, False)
+    with pytest.raises(ValueError, match="Expecting"):
+        jsontext.loads_body(b"{")

@@ -194,9 +194,15 @@ def test_an_openai_stream_becomes_lines_that_ollama_s_clients_read():
     assert out[-1] == {**out[-1], "done_reason": "stop", **DURATIONS, **COUNTS}
 
 
-def test_without_a_clock_the_stamp_is_made_of_created_and_durations_are_nought():
+def test_without_a_clock_the_stamp_is_the_upstreams_time_and_durations_are_nought():
     out = lines(relayed(sse(chunk({"content": "Hi"}), chunk({}, "length")), sink="ollama", created=0))
-    assert out[0]["created_at"] == "1970-01-01T00:00:00Z"
+    assert {line["created_at"] for line in out} == {"2025-10-09T08:53:20Z"}
+    undated = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "length"}]}
+    assert lines(relayed(sse(undated), sink="ollama"))[0]["created_at"] == "2025-06-15T15:06:40Z"
+    assert lines(relayed(sse(undated), sink="ollama", created=0))[0]["created_at"] == "1970-01-01T00:00:00Z"
+    encoder = ollama.StreamEncoder()
+    encoder.created_at = STAMP  # as a driver with a clock sets it
+    assert STAMP.encode() in encoder.encode([Start("i", "m", 5), Text("Hi")])
     assert (out[-1]["done_reason"], out[-1]["total_duration"], "eval_count" in out[-1]) == ("length", 0, False)
 
 
@@ -207,7 +213,7 @@ def times(*ticks):
 
 
 def test_with_a_clock_the_stamp_moves_and_the_durations_are_true():
-    encoder = ollama.StreamEncoder(times=times(100, 102, 102, 103, 103, 104, 107, 107, 108, 109))
+    encoder = ollama.StreamEncoder(times=times(100, 102, 102, 103, 103, 104, 107, 108, 109))
     events = [Start("", "m", 0), Reasoning("hm"), Text("Hi"), ToolCall(0, 0, "a", "f", "{}")]
     out = [json.loads(text) for text in encoder.encode([*events, Finish(0, "stop"), End()]).splitlines()]
     assert [item["created_at"] for item in out] == [f"2026-01-02T03:04:{s}.000000Z" for s in ("07", "08", "12", "13")]

@@ -125,6 +125,14 @@ EVENTS = [
 ]
 
 
+def test_a_decoder_says_whether_it_has_ended_and_how():
+    decoder = openai.StreamDecoder()
+    decoder.feed(sse(chunk({"content": "a"}), done=False))
+    assert (decoder.ended, decoder.ending) == (False, None)
+    decoder.feed(b"data: [DONE]\n\n")
+    assert (decoder.ended, str(decoder.ending)) == (True, "completed")
+
+
 def test_events_become_the_canonical_stream():
     stream = openai.StreamEncoder(include_usage=True).encode(EVENTS)
     call = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x"'}}

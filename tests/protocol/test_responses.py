@@ -8,6 +8,8 @@ import feeding
 from chat_streams import MULTILINGUAL, ROLE, chunk, drive, relayed, sse
 from penstock.protocol.chat import (
     NEW_ENTRY,
+    Answer,
+    Choice,
     End,
     Failed,
     Finish,
@@ -567,6 +569,16 @@ def test_choices_other_than_the_first_cannot_be_carried():
 def test_the_identity_does_not_change_once_it_was_told():
     assert encoded(Text("a"), START, Text("b"), End())[-1]["response"]["id"] == "resp_own"
     assert encoded(Start("", "", 0), Text("a"), End())[-1]["response"]["model"] == "own"
+
+
+def test_a_keeper_of_responses_gives_its_own_ids():
+    encoder = responses.StreamEncoder(id="resp_given", own_id="resp_mine")
+    events = read(encoder.encode([START, Text("a"), End()]))
+    assert {event["response"]["id"] for event in events if "response" in event} == {"resp_mine"}
+    assert events[-1]["response"]["output"][0]["id"] == "msg_mine_0"
+    answer = Answer("chatcmpl-1", "m", 5, [Choice(0, "a", "", "", [], "stop")], None)
+    told = json.loads(responses.encode_response(answer, own_id="resp_mine"))
+    assert (told["id"], told["output"][0]["id"]) == ("resp_mine", "msg_mine_0")
 
 
 # -- there and back ---------------------------------------------------------------------------------------

@@ -61,13 +61,14 @@ PARTS = [
 @pytest.mark.parametrize(("part", "said"), PARTS)
 def test_parts(part, said):
     for form in ({"type": "message", "role": "user"}, {"role": "user"}):
-        assert decode([{**form, "content": [part]}]).messages == [{"role": "user", "content": [said]}]
+        content = [said, said]
+        assert decode([{**form, "content": [part, part]}]).messages == [{"role": "user", "content": content}]
     assert encode([{"role": "user", "content": [said, "odd"]}])["input"][0]["content"] == [part]
 
 
 def test_parts_as_some_clients_send_them():
     text = {"type": "output_text", "text": "a", "annotations": []}
-    assert decode([{"role": "assistant", "content": [text]}]).messages[0]["content"] == [{"type": "text", "text": "a"}]
+    assert decode([{"role": "assistant", "content": [text]}]).messages[0]["content"] == "a"
     image = {"type": "image_url", "image_url": "u"}
     assert encode([{"role": "user", "content": [image, {"type": "image_url"}]}])["input"][0]["content"] == [
         {"type": "input_image", "image_url": "u"},
@@ -89,7 +90,7 @@ TURNS = [
     {"role": "tool", "tool_call_id": "a", "content": "1"},
     {"role": "tool", "tool_call_id": "b", "content": "2"},
     {"role": "assistant", "content": [{"type": "text", "text": "a"}, {"type": "refusal", "refusal": "no"}]},
-    {"role": "user", "content": [{"type": "text", "text": "again"}]},
+    {"role": "user", "content": [{"type": "text", "text": "again"}, {"type": "text", "text": "and again"}]},
 ]
 ITEMS = [
     {"type": "message", "role": "developer", "content": "and kind"},
@@ -106,7 +107,11 @@ ITEMS = [
         "role": "assistant",
         "content": [{"type": "output_text", "text": "a"}, {"type": "refusal", "refusal": "no"}],
     },
-    {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "again"}]},
+    {
+        "type": "message",
+        "role": "user",
+        "content": [{"type": "input_text", "text": "again"}, {"type": "input_text", "text": "and again"}],
+    },
 ]
 
 
