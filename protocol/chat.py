@@ -16,6 +16,7 @@ from .errors import LimitExceeded
 from .lifecycle import TRANSITIONS, Ending, Lifecycle, Phase, Sign
 
 __all__ = [
+    "MOST_TOKENS",
     "NEW_ENTRY",
     "TRANSITIONS",
     "Accumulator",
@@ -36,6 +37,7 @@ __all__ = [
     "Text",
     "ToolCall",
     "Usage",
+    "counted",
     "size",
 ]
 
@@ -92,6 +94,15 @@ class Finish(NamedTuple):
 
     choice: int
     reason: str
+
+
+MOST_TOKENS = 2**53
+"""No count of tokens is larger here: every reader of JSON, a float and a database can still hold it."""
+
+
+def counted(value: Any) -> int:
+    """A count of tokens as a peer says it: 0 for what is none, and never more than `MOST_TOKENS`."""
+    return min(value, MOST_TOKENS) if type(value) is int and value > 0 else 0
 
 
 class Usage(NamedTuple):

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from . import jsontext, sse
-from .chat import Ending, Failed, Lifecycle, Usage
+from .chat import Ending, Failed, Lifecycle, Usage, counted
 from .dialects import failures
 from .dialects.source import Source, empty, malformed, truncated
 from .embeddings import FORMS, Form, Repacker
@@ -39,7 +39,7 @@ def usage(said: Any) -> Usage | None:
         return None
 
     def count(*names: str) -> int | None:
-        return next((value for name in names if type(value := said.get(name)) is int), None)
+        return next((counted(value) for name in names if type(value := said.get(name)) is int), None)
 
     prompt, completion = count("prompt_tokens", "input_tokens"), count("completion_tokens", "output_tokens")
     total = count("total_tokens")

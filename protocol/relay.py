@@ -69,7 +69,8 @@ class Translation:
 class Relay(Pipeline):
     """A streamed answer: bytes of `source` in, bytes of `sink` out, whole frames only.
 
-    `include_usage` is whether the client asked for usage; `encoding` goes to the sink's encoder. Further options:
+    `include_usage` is whether the client asked for usage; `encoding` goes to the sink's encoder, and `own` of it to a
+    passage that has the word. Further options:
     `content_type`, the upstream's header; `id`, `created` and `model`, which stand in where the upstream says
     none; the limits `max_frame_bytes` and `json_depth`; `structures`, what to look for in the text (`tags`): with it,
     the answer is read and written anew also where both dialects are the same.
@@ -96,7 +97,8 @@ class Relay(Pipeline):
         passage = self._source.passage
         structures = self._structures
         if self._source is self._sink and passage is not None and structures is None:
-            through = passage(framing, include_usage=self._include_usage, **self._identity, **self._limits)
+            own = {"own": self._encoding["own"]} if "own" in self._encoding else {}
+            through = passage(framing, include_usage=self._include_usage, **own, **self._identity, **self._limits)
             through.stats = self.stats
             return through
         decoder = self._source.decoder(framing, **self._identity, **self._limits)

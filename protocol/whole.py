@@ -161,7 +161,8 @@ class Whole(Pipeline):
     def _read(self, body: bytes) -> tuple[bytes, Usage | None] | Failed:
         options = {**self._identity, "json_depth": self._limits["json_depth"]}
         if self._source is self._sink and self._source.mend_response is not None and self._structures is None:
-            return self._source.mend_response(body, **options)
+            own = {"own": self._encoding["own"]} if "own" in self._encoding else {}
+            return self._source.mend_response(body, **own, **options)
         answer = self._source.decode_response(body, **options)
         return answer if isinstance(answer, Failed) else (self._encode(answer), answer.usage)
 

@@ -9,6 +9,9 @@ Names of providers, routes and aliases share one space, and an id is read in thi
    ids have slashes of their own (`openrouter/qwen/qwen3:free`).
 4. anything else is a bare id, and exactly one provider must know it.
 
+Ollama writes the same model as `name` and as `name:latest`, and its clients add the tag to what has none. So an id
+that nobody knows as it is written is read the other way too.
+
 A known id costs no I/O. The providers' lists are asked for when nobody knows an id, or when one of them was
 never asked; all at once, and in bounded time (`provider.LIST_TIMEOUT`).
 """
@@ -16,7 +19,7 @@ never asked; all at once, and in bounded time (`provider.LIST_TIMEOUT`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import trio
 from msgspec import UNSET
@@ -25,13 +28,16 @@ from .models import ModelInfo
 from .provider import Provider
 from .settings import RouteSettings, RouteTarget
 
-__all__ = ["AmbiguousModel", "Catalog", "CatalogError", "ModelError", "Target", "UnknownModel"]
+__all__ = ["LATEST", "AmbiguousModel", "Catalog", "CatalogError", "Model", "ModelError", "Target", "UnknownModel"]
 
 MAX_AGE = 60.0
 """Seconds for which a list of models is good for listing."""
 
 MISS_MAX_AGE = 10.0
 """The same when an id is not found: a model that was just pulled should be there."""
+
+LATEST = ":latest"
+"""The tag that Ollama's clients put where a model's name has none."""
 
 _SHOWN = 200
 """Characters of a client's model id that an error repeats."""
@@ -63,6 +69,23 @@ class Target(NamedTuple):
     def id(self) -> str:
         """The id that says exactly this: what access is judged on."""
         return f"{self.provider.name}/{self.model}"
+
+
+class Model(NamedTuple):
+    """An id that can be asked for, whom it leads to, and what the first of them that knows its model says of it."""
+
+    id: str
+    targets: list[Target]
+
+    @property
+    def provider(self) -> Provider:
+        """The first that is tried."""
+        return self.targets[0].provider
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known; of a model that nobody lists, nothing but its id."""
+        return next(filter(None, map(_listed, self.targets)), ModelInfo(self.targets[0].model))
 
 
 class Catalog:
@@ -102,11 +125,24 @@ class Catalog:
 
         Raises UnknownModel or AmbiguousModel.
         """
-        id = self.aliases.get(model_id, model_id)
+        id = self._own_name(model_id)
         targets = self._named(id)
         if targets is None and not self._sure_of(id):
             await self._refresh(MISS_MAX_AGE)
+        elif targets is not None and id.endswith(LATEST):  # only its list says what such a name means to a provider
+            unasked = [target.provider for target in targets if not target.provider.model_list.asked]
+            await self._refresh(MISS_MAX_AGE, unasked)
+            targets = self._named(id)
         return targets or [self._bare(id, model_id)]
+
+    def _own_name(self, model_id: str) -> str:
+        """The id without the names that only this gateway knows: what an alias stands for, a route without a tag."""
+        for id in (model_id, model_id.removesuffix(LATEST)):
+            if id in self.aliases:
+                return self.aliases[id]
+            if id in self.routes:
+                return id
+        return model_id
 
     def _named(self, id: str) -> list[Target] | None:
         """The targets of an id that begins with a name of ours; None if it is a bare one."""
@@ -116,25 +152,29 @@ class Catalog:
             if not model and any(step.model is UNSET for step in steps):
                 raise UnknownModel(f"The route '{name}' needs a model: '{name}/<model>'")
             return [
-                Target(self.providers[step.provider], model if step.model is UNSET else step.model) for step in steps
+                _target(self.providers[step.provider], model if step.model is UNSET else step.model) for step in steps
             ]
         if name in self.providers and model:
-            return [Target(self.providers[name], model)]
+            return [_target(self.providers[name], model)]
         return None
 
     def _sure_of(self, id: str) -> bool:
         """Whether the lists at hand settle who knows a bare id."""
         lists = [provider.model_list for provider in self.providers.values()]
-        return all(known.asked for known in lists) and any(id in known.known for known in lists)
+        names = _names(id)
+        return all(known.asked for known in lists) and any(name in known.known for known in lists for name in names)
 
     def _bare(self, id: str, model_id: str) -> Target:
-        who = [provider for provider in self.providers.values() if id in provider.models_known]
-        if not who:
-            raise _unknown(model_id)
-        if len(who) > 1:
-            candidates = ", ".join(f"'{provider.name}/{id}'" for provider in who)
-            raise AmbiguousModel(f"The model '{model_id[:_SHOWN]}' is served by several providers: say {candidates}")
-        return Target(who[0], id)
+        for name in _names(id):
+            who = [provider for provider in self.providers.values() if name in provider.models_known]
+            if len(who) == 1:
+                return Target(who[0], name)
+            if who:
+                candidates = ", ".join(f"'{provider.name}/{name}'" for provider in who)
+                raise AmbiguousModel(
+                    f"The model '{model_id[:_SHOWN]}' is served by several providers: say {candidates}"
+                )
+        raise _unknown(model_id)
 
     async def _refresh(self, max_age: float, providers: Iterable[Provider] | None = None) -> None:
         """Ask those providers for their lists whose last one is too old, all at the same time."""
@@ -147,32 +187,32 @@ class Catalog:
 
     # What there is
 
-    async def models(self) -> list[dict[str, Any]]:
-        """OpenAI's model objects: of every provider (`provider/model`), then routes, then aliases."""
+    async def models(self) -> list[Model]:
+        """What can be asked for: of every provider (`provider/model`), then routes, then aliases."""
         await self._refresh(MAX_AGE)
         ids = [f"{name}/{model}" for name, provider in self.providers.items() for model in provider.models_known]
         ids += [id for name, steps in self.routes.items() for id in self._route_ids(name, steps)]
         found = []
         for id in [*ids, *self.aliases]:
             try:
-                targets = self._targets_at_hand(id)
+                found.append(Model(id, self._targets_at_hand(id)))
             except ModelError:
                 continue  # an alias to a model that is not there now
-            found.append(_model_object(id, targets))
         return found
 
-    async def model(self, model_id: str) -> dict[str, Any]:
-        """The model object of one id, bare ones too, under the id that was asked for.
+    async def model(self, model_id: str) -> Model:
+        """One id, bare ones too, as it was asked for.
 
         Raises UnknownModel or AmbiguousModel. A model that its provider does not list is unknown here,
         though it may be called; unless the provider never gave a list.
         """
         targets = await self.resolve(model_id)
-        if not _listed(targets):
+        if not any(map(_listed, targets)):
             await self._refresh(MISS_MAX_AGE, [target.provider for target in targets])
-        if not _listed(targets) and all(target.provider.models_known for target in targets):
+            targets = await self.resolve(model_id)
+        if not any(map(_listed, targets)) and all(target.provider.models_known for target in targets):
             raise _unknown(model_id)
-        return _model_object(model_id, targets)
+        return Model(model_id, targets)
 
     def _targets_at_hand(self, model_id: str) -> list[Target]:
         id = self.aliases.get(model_id, model_id)
@@ -218,13 +258,19 @@ def _unknown(model_id: str) -> UnknownModel:
     return UnknownModel(f"The model '{model_id[:_SHOWN]}' does not exist")
 
 
-def _listed(targets: list[Target]) -> bool:
-    return any(target.model in target.provider.models_known for target in targets)
+def _listed(target: Target) -> ModelInfo | None:
+    """What the provider's list says of the target's model, if it is there."""
+    known = target.provider.models_known
+    return next((known[name] for name in _names(target.model) if name in known), None)
 
 
-def _model_object(id: str, targets: list[Target]) -> dict[str, Any]:
-    """OpenAI's model object, with what the first target that knows its model says of it."""
-    infos = (target.provider.models_known.get(target.model) for target in targets)
-    info = next(filter(None, infos), ModelInfo(targets[0].model))
-    owner = info.owned_by or targets[0].provider.name
-    return {"id": id, "object": "model", "created": info.created, "owned_by": owner, **info.extras}
+def _names(id: str) -> tuple[str, ...]:
+    """The ways in which Ollama may write a name, the one that was written first."""
+    return (id, id.removesuffix(LATEST) if id.endswith(LATEST) else id + LATEST)
+
+
+def _target(provider: Provider, model: str) -> Target:
+    """The provider and its model, without a tag that only clients have put there."""
+    known = provider.models_known
+    plain = model.removesuffix(LATEST)
+    return Target(provider, plain if plain in known and model not in known else model)

@@ -1,9 +1,9 @@
 """Separate deadlines for one attempt at an upstream, on one cancel scope.
 
 A scope a phase would cost more than the phase; so one scope is entered for the whole attempt, and what is
-moved is when it is cancelled: in `connect`, then `first_event` (or `answer`, for what does not stream), then
-`idle` from event to event, and `settle` when all is said but the end marker; all of them under a point in
-time that no phase may pass. When the scope fires, `fired` says what ran out.
+moved is when it is cancelled: in `connect`, then `first_event` (for what does not stream, `answer` or
+`embeddings`), then `idle` from event to event, and `settle` when all is said but the end marker; all of them
+under a point in time that no phase may pass. When the scope fires, `fired` says what ran out.
 
 By default the scope's own deadline is moved. Where each token would do so, a clock that is cheaper to push
 back can be handed in.
@@ -12,7 +12,7 @@ back can be handed in.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import trio
 
@@ -50,7 +50,7 @@ class Deadline:
 
     `scope` is to be entered by the driver (`with deadline.scope:`); `timeouts` has the seconds of each
     phase by name, 0 being none; `until` is the point on trio's clock that no phase may pass (the request's
-    `total`). For an answer in one piece (`whole`), what follows the request is one phase, `answer`. `clock`
+    `total`). For an answer in one piece, what follows the request is one phase, and `whole` is its name. `clock`
     cancels the scope in place of the scope's own deadline.
     """
 
@@ -61,7 +61,7 @@ class Deadline:
         timeouts: Timeouts,
         *,
         until: float = _NEVER,
-        whole: bool = False,
+        whole: Literal["", "answer", "embeddings"] = "",
         clock: Clock | None = None,
     ) -> None:
         self._timeouts = timeouts
@@ -80,11 +80,11 @@ class Deadline:
         """Begin `phase` (`connect`, `first_event`, `idle`, `settle`) with its whole time."""
         if self._whole and phase != "connect":
             if phase == "settle":
-                self.limit(self.due, "answer")  # it is part of the answer's time
-            elif self.which == "answer":
+                self.limit(self.due, self._whole)  # it is part of the answer's time
+            elif self.which == self._whole:
                 return
             else:
-                phase = "answer"
+                phase = self._whole
         self.which = phase
         self._seconds = getattr(self._timeouts, phase) or _NEVER
         self.extend()

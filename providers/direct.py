@@ -3,6 +3,7 @@
 Heads are written and read by the core (`protocol.head`), strictly. A body piece costs one wait, one read, and
 the transfer coding, and nothing is kept between pieces. h11 would read and write the heads as well, at seven
 times the cost, and let pass some of what makes two readers disagree; the tests hold ours against it.
+How a request is written, while its upstream may be answering already, is in `writing`.
 
 A connection that was kept may die in the very moment in which it is used again. If it does so before any
 byte of a response, the request is sent once more, on a new connection, as every HTTP client does; a new one
@@ -21,8 +22,10 @@ from .connect import Connector
 from .deadline import Deadline
 from .pool import IDLE_SECONDS, MAX_IDLE, Pool
 from .response_head import MAX_HEAD_BYTES, NoAnswerError, ResponseHead, read_head
-from .stream import READ_SIZE, ByteStream, StreamBroken
+from .stream import ByteStream, StreamBroken
 from .transport import Origin, Transport, UpstreamError, UpstreamRequest, UpstreamResponse
+from .unpack import unpacked
+from .writing import write
 
 __all__ = ["DirectResponse", "DirectTransport"]
 
@@ -92,31 +95,14 @@ class DirectTransport(Transport):
         try:
             # Sending a large body may take longer than connecting may; what counts is that it gets on.
             deadline.enter("first_event")
-            whole = await _write(stream, head, request.body, deadline)
-            answer = await read_head(stream, self._max_head_bytes)
+            whole, early = await write(stream, head, request.body, deadline)
+            answer = await read_head(stream, self._max_head_bytes, early)
             body = framing(request.method, answer)
         except BaseException:
             stream.close()
             raise
         reusable = whole and answer.persists and not isinstance(body, UntilEnd)
-        return DirectResponse(answer, body, stream, self._pool if reusable else None)
-
-
-async def _write(stream: ByteStream, head: bytes, body: bytes, deadline: Deadline) -> bool:
-    """Write head and body, in one write unless the body is large; progress renews the deadline.
-
-    Returns whether all was written. A break is not raised here: an upstream that refuses a large body may
-    have answered before it closed, and its answer says more.
-    """
-    try:
-        for part in [head + body] if len(body) < READ_SIZE else [head, body]:
-            sent = stream.send_now(part)
-            while sent < len(part):
-                sent += await stream.send_some(memoryview(part)[sent:])
-                deadline.extend()
-    except StreamBroken:
-        return False
-    return True
+        return unpacked(DirectResponse(answer, body, stream, self._pool if reusable else None))
 
 
 class _Kept:

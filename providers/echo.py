@@ -6,7 +6,7 @@ relay and deadlines as any other upstream's answer. `Echo.connect` stands where 
 TCP; each connection is served by a task in the nursery that was handed in, and ends with its connection.
 
 While it waits (a pause that the request asked for) it watches for its peer to leave, as a model server
-should. What it answers is decided in `echo_answer`.
+should. What it answers is decided in `echo_answer` and `echo_embeddings`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import h11
 import trio
 
+from . import echo_embeddings
 from .echo_answer import Answer, BadRequest, dumps, error_body, read_request
 from .stream import READ_SIZE, ByteStream, SocketStream, StreamBroken
 from .transport import UpstreamError
@@ -75,6 +76,11 @@ class Echo:
                 await connection.reply(400, error_body(str(exc), code="invalid_value"))
                 return
             await self._chat(connection, Answer(request, next(self._numbers), int(self._clock())))
+        elif (method, path) == ("POST", "/v1/embeddings"):
+            try:
+                await connection.send(200, await trio.to_thread.run_sync(echo_embeddings.answer, body))
+            except BadRequest as exc:
+                await connection.reply(400, error_body(str(exc), code="invalid_value"))
         else:
             await connection.reply(404, error_body(f"Unknown request URL: {method} {path}", code="unknown_url"))
 
@@ -168,7 +174,10 @@ class _Connection:
 
     async def reply(self, status: int, value: dict[str, Any]) -> None:
         """A whole JSON answer."""
-        body = dumps(value)
+        await self.send(status, dumps(value))
+
+    async def send(self, status: int, body: bytes) -> None:
+        """A whole answer, of JSON that was written already."""
         await self.begin(status, [("content-type", "application/json"), ("content-length", str(len(body)))])
         await self.write(body)
         await self.end()

@@ -12,11 +12,12 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
+import httpcore
 import httpx
 import trio
 
 from .connect import connect_error, tls_error
-from .transport import Origin, UpstreamError, UpstreamRequest
+from .transport import LongBody, Origin, UpstreamError, UpstreamRequest
 
 __all__ = ["Line", "TransportError", "died_before_its_answer", "explain", "run_out"]
 
@@ -30,18 +31,37 @@ TransportError = httpx.TransportError
 
 
 class _Body(httpx.AsyncByteStream):
-    """A request's body in one piece. (httpx's own is a generator, lost in its middle if writing fails.)"""
+    """A request's body. (httpx's own is a generator, lost in its middle if writing fails.)
 
-    def __init__(self, body: bytes) -> None:
-        self._rest = [body] if body else []
+    Of a long one, each piece that is asked for means that the one before was taken. If the upstream has said
+    something by then, and it is an answer, there is no use in sending on: the library takes a failure to write for
+    that, and reads the answer.
+    """
+
+    def __init__(
+        self, body: bytes | LongBody, on_progress: Callable[[], None], is_answered: Callable[[], bool]
+    ) -> None:
+        self._body = body
+        self._sent = 0
+        self._on_progress = on_progress
+        self._is_answered = is_answered
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        if not self._rest:
+        if isinstance(self._body, LongBody):
+            if self._sent:
+                self._on_progress()
+            if self._is_answered():
+                raise httpcore.WriteError
+            piece = await self._body.read(self._sent)
+        else:
+            piece = self._body[self._sent :]
+        if not piece:
             raise StopAsyncIteration
-        return self._rest.pop()
+        self._sent += len(piece)
+        return piece
 
 
 class Line:
@@ -50,7 +70,7 @@ class Line:
     Its methods raise httpx's TransportError, for `explain` to say what it means.
     """
 
-    __slots__ = ("_abandoned", "_body", "_origin", "_socket", "_stream", "_transport", "sent")
+    __slots__ = ("_abandoned", "_body", "_origin", "_plain", "_socket", "_stream", "_transport", "sent")
 
     def __init__(
         self,
@@ -71,6 +91,7 @@ class Line:
         self._origin = origin
         self._abandoned = abandoned
         self._socket: trio.socket.SocketType | None = None
+        self._plain: trio.socket.SocketType | None = None  # the same, from its connecting on, if it is without TLS
         self._stream: httpx.AsyncByteStream | None = None
         self._body: AsyncIterator[bytes] | None = None
         self.sent = False
@@ -85,11 +106,13 @@ class Line:
             if name in ("http11.send_request_headers.started", "http2.send_request_headers.started"):
                 self.sent = True
                 on_progress()
+            elif name == "connection.connect_tcp.complete" and self._origin.scheme == "http":
+                self._plain = info["return_value"].get_extra_info("socket")
             elif name in ("http11.send_request_body.complete", "http2.send_request_body.complete"):
                 on_progress()
 
         try:
-            response = await self._transport.handle_async_request(self._request(request, trace))
+            response = await self._transport.handle_async_request(self._request(request, trace, on_progress))
         except BaseException:
             self.close()
             raise
@@ -98,12 +121,18 @@ class Line:
         headers = [(name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw]
         return response.status_code, headers
 
-    def _request(self, request: UpstreamRequest, trace: Callable[..., Awaitable[None]]) -> httpx.Request:
+    def _request(
+        self, request: UpstreamRequest, trace: Callable[..., Awaitable[None]], on_progress: Callable[[], None]
+    ) -> httpx.Request:
         scheme, host, port = self._origin
         url = httpx.URL(scheme=scheme, host=host, port=port, raw_path=request.target.encode("ascii"))
         headers = request.framed(("host", self._origin.authority))
-        stream = _Body(request.body)
+        stream = _Body(request.body, on_progress, self._is_answered)
         return httpx.Request(request.method, url, headers=headers, stream=stream, extensions={"trace": trace})
+
+    def _is_answered(self) -> bool:
+        """Whether the upstream has said something already. Over TLS that need not be an answer, so nothing is known."""
+        return self._plain is not None and self._plain.fileno() >= 0 and self._plain.is_readable()
 
     async def receive(self) -> bytes:
         """The next body piece, without content decoding; `b""` at the end, and from then on."""

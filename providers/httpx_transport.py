@@ -8,7 +8,7 @@ Two things of httpx do not suit a gateway, and are why this is more than a call 
 * Closing is a coroutine there, and a plain call here. So `close` closes the socket, at once, and what the
   library has to do about it is done by the next `send`, or by `reap`: it waits for no network.
 
-Body decoding, redirects, cookies and time-outs are of httpx's client, which is left out. httpx is imported
+Redirects, cookies and time-outs are of httpx's client, which is left out. httpx is imported
 when the first request is sent. The head of a response is checked by h11 or h2 alone.
 """
 
@@ -22,9 +22,10 @@ import trio
 
 from .deadline import Deadline
 from .pool import IDLE_SECONDS, MAX_IDLE, Pool
-from .response_head import MAX_HEAD_BYTES, MAX_HEADERS, check_coding
+from .response_head import MAX_HEAD_BYTES, MAX_HEADERS
 from .tls import client_context
 from .transport import Origin, Transport, UpstreamError, UpstreamRequest, UpstreamResponse
+from .unpack import unpacked
 
 if TYPE_CHECKING:
     from .httpx_line import Line
@@ -111,15 +112,11 @@ class HttpxTransport(Transport):
 
     async def _exchange(self, line: Line, request: UpstreamRequest, deadline: Deadline) -> UpstreamResponse:
         status, headers = await line.send(request, lambda: deadline.enter("first_event"))
-        try:
-            size = sum(len(name) + len(value) + 4 for name, value in headers)
-            if len(headers) > MAX_HEADERS or size > MAX_HEAD_BYTES:
-                raise UpstreamError("too_large", "the head of the upstream's response is too large", sent=True)
-            check_coding(headers)
-        except UpstreamError:
+        size = sum(len(name) + len(value) + 4 for name, value in headers)
+        if len(headers) > MAX_HEADERS or size > MAX_HEAD_BYTES:
             line.close()
-            raise
-        return HttpxResponse(status, headers, line, self._pool)
+            raise UpstreamError("too_large", "the head of the upstream's response is too large", sent=True)
+        return unpacked(HttpxResponse(status, headers, line, self._pool))
 
 
 class HttpxResponse(UpstreamResponse):

@@ -43,6 +43,8 @@ class ModelInfo(NamedTuple):
     created: int = 0
     owned_by: str = ""
     extras: Mapping[str, Any] = MappingProxyType({})
+    card: Mapping[str, Any] = MappingProxyType({})
+    """What only Ollama's clients ask for, as the upstream says it."""
 
 
 Ask = Callable[[], Awaitable[list[ModelInfo]]]
@@ -62,6 +64,12 @@ class _Entry(msgspec.Struct):
     max_model_len: Any = UNSET
     max_completion_tokens: Any = UNSET
     supported_parameters: Any = UNSET
+    size: Any = UNSET
+    digest: Any = UNSET
+    details: Any = UNSET
+    capabilities: Any = UNSET
+    architecture: Any = UNSET
+    meta: Any = UNSET
 
 
 _EXTRAS = (
@@ -70,6 +78,11 @@ _EXTRAS = (
     "max_model_len",
     "max_completion_tokens",
     "supported_parameters",
+)
+_CARD = (
+    *("modified_at", "size", "digest", "details", "capabilities"),  # Ollama
+    "architecture",  # OpenRouter: its modalities
+    "meta",  # llama.cpp: the size of its context
 )
 
 
@@ -108,11 +121,15 @@ def _info(entry: _Entry) -> ModelInfo | None:
     name = next(filter(None, named), "")
     if not name or len(name) > MAX_ID_LENGTH:
         return None
-    extras = {key: value for key in _EXTRAS if (value := getattr(entry, key)) is not UNSET and value is not None}
+    extras, card = _said(entry, _EXTRAS), _said(entry, _CARD)
     if isinstance(entry.name, str) and named[-1] != name:
         extras["name"] = entry.name
     owner = entry.owned_by if isinstance(entry.owned_by, str) else ""
-    return ModelInfo(name, _seconds(entry.created, entry.modified_at), owner, extras)
+    return ModelInfo(name, _seconds(entry.created, entry.modified_at), owner, extras, card)
+
+
+def _said(entry: _Entry, names: Iterable[str]) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(entry, name)) not in (UNSET, None)}
 
 
 def _seconds(created: object, modified_at: object) -> int:

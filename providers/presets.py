@@ -28,16 +28,19 @@ OPENAI_PATHS: Mapping[Operation, str] = MappingProxyType(
         "embeddings": "/embeddings",
         "moderations": "/moderations",
         "images": "/images/generations",
+        "image_edits": "/images/edits",
+        "image_variations": "/images/variations",
         "rerank": "/rerank",
         "transcriptions": "/audio/transcriptions",
         "translations": "/audio/translations",
         "speech": "/audio/speech",
         "anthropic": "/messages",
+        "count_tokens": "/messages/count_tokens",
     }
 )
 """Where a server of OpenAI's kind has each operation. Those that stand for a dialect are named as the dialect."""
 
-_COMPATIBLE = tuple(name for name in OPENAI_PATHS if name not in ("responses", "anthropic"))
+_COMPATIBLE = tuple(name for name in OPENAI_PATHS if name not in ("responses", "anthropic", "count_tokens"))
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +68,8 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     """Where this upstream needs other deadlines than the defaults."""
     ask_usage: bool = True
     """Whether `stream_options.include_usage` may be asked for; some refuse fields that they do not know."""
+    token_ids: bool = True
+    """Whether it embeds token ids, as OpenAI does; text is all that some take."""
     models: tuple[str, ...] = ()
     """Its models, where they need no asking."""
     drop_suffixes: tuple[str, ...] = ()
@@ -109,7 +114,7 @@ _ROWS = (
         key_env="ANTHROPIC_API_KEY",
         auth="x-api-key",
         headers=(("anthropic-version", "2023-06-01"),),
-        operations=("anthropic",),
+        operations=("anthropic", "count_tokens"),
     ),
     # Not its /v1: that loses errors in mid-stream and overrides the Modelfile's temperature. A model may have
     # to be read from the disk before it answers, and it may share the machine with us: hence the patience.
@@ -123,8 +128,16 @@ _ROWS = (
         key_env="OLLAMA_API_KEY",
         timeouts=TimeoutSettings(connect=15.0, idle=120.0),
         drop_suffixes=("/v1", "/api"),
+        token_ids=False,
     ),
-    Preset(name="echo", base_url="http://echo/v1", auth="none", models=("echo",), embedded=True),
+    Preset(
+        name="echo",
+        base_url="http://echo/v1",
+        auth="none",
+        operations=("openai", "embeddings"),
+        models=("echo",),
+        embedded=True,
+    ),
 )
 
 PRESETS: Mapping[str, Preset] = MappingProxyType({row.name: row for row in _ROWS})

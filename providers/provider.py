@@ -8,7 +8,7 @@ What goes out is what the client wrote. To a server that speaks the client's dia
 byte for byte, but for the members that have to differ, which are spliced (protocol.members): `model`,
 `stream_options`, and an empty `tools`. Towards another dialect the request is read and written anew.
 
-A client's own credentials never travel: no header of a client's goes upstream unless it is on a short list.
+A client's own credentials never travel; which of its other headers do, a policy says (`headers`).
 The provider's key is in one header of one request, and in no `repr`.
 """
 
@@ -23,36 +23,24 @@ from urllib.parse import urlsplit
 import trio
 from msgspec import UNSET
 
-from .. import __version__
 from ..protocol.dialects import DIALECTS, translate_request
+from ..protocol.dialects.anthropic_request import DEFAULT_VERSION
 from ..protocol.members import Members
 from .deadline import Deadline
+from .headers import ANTHROPICS, REQUEST_RULES, RESPONSE_RULES, HeaderPolicy, fixed_headers, rules
 from .models import MAX_LIST_BYTES, ListUnavailable, ModelInfo, ModelList, parse
-from .presets import OPENAI_PATHS, PRESETS, Preset
-from .settings import DEFAULT_TIMEOUTS, ProviderSettings, TimeoutSettings
-from .transport import Origin, Transport, UpstreamError, UpstreamRequest
+from .presets import OPENAI_PATHS, PRESETS
+from .settings import DEFAULT_TIMEOUTS, HeaderTable, ProviderSettings, TimeoutSettings
+from .transport import LongBody, Origin, Transport, UpstreamError, UpstreamRequest
 
-__all__ = ["FORWARDED", "LIST_TIMEOUT", "MakeTransport", "Provider", "Slots"]
-
-FORWARDED = frozenset({"traceparent", "tracestate"})
-"""The headers of a client's request that go upstream: they tie traces together, and are no secrets."""
-
-_ANTHROPICS = frozenset({"anthropic-version", "anthropic-beta"})
-"""Those that go to an upstream of Anthropic's dialect besides: they say how the body is to be read."""
+__all__ = ["LIST_TIMEOUT", "MakeTransport", "Provider", "Slots"]
 
 LIST_TIMEOUT = 5.0
 """Seconds for one list of models: Open WebUI gives up on all of them together after ten."""
 
-_OURS = frozenset(
-    {"accept-encoding", "connection", "content-length", "content-type", "expect", "host", "te", "trailer"}
-    | {"transfer-encoding", "upgrade", "x-request-id"}
-)
-"""Headers that settings cannot set: how a message is framed is not the user's to say."""
-
-_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")  # RFC 9110, 5.6.2, in lower case
-
 _EMPTY_LIST = re.compile(rb"\[[ \t\r\n]*\]")
 _UNSAID = TimeoutSettings()
+_NO_RULES = HeaderTable()
 
 MakeTransport = Callable[[str, ProviderSettings], Transport]
 """Makes the transport to an origin (`http://127.0.0.1:9000`), as the provider's settings want it."""
@@ -85,7 +73,8 @@ class Provider:
     """An upstream by the name that the user gave it.
 
     `key` is the API key in plain text, already fetched from where the settings say, or "". `timeouts` are
-    those that the user set for all; what was said about this provider beats them, and both beat the preset.
+    those that the user set for all; what was said about this provider beats them, and both beat the preset. So do
+    `rules_of_all`, of which headers travel.
     Raises ValueError, in one plain sentence without secrets, for settings that cannot be used.
     """
 
@@ -97,6 +86,7 @@ class Provider:
         make_transport: MakeTransport,
         key: str = "",
         timeouts: TimeoutSettings = _UNSAID,
+        rules_of_all: HeaderTable = _NO_RULES,
     ) -> None:
         preset = PRESETS[settings.preset]
         self.name = name
@@ -110,7 +100,11 @@ class Provider:
         own = preset.own_operations if settings.base_url is UNSET else ()
         said = (*preset.operations, *own) if settings.speaks is UNSET else settings.speaks
         self.operations = {operation: preset.paths.get(operation) or OPENAI_PATHS[operation] for operation in said}
-        self._headers = _fixed_headers(name, preset, settings.headers, key)
+        self._passes = HeaderPolicy(rules(REQUEST_RULES, rules_of_all.request, settings.request_headers))
+        self.answers = HeaderPolicy(rules(RESPONSE_RULES, rules_of_all.response, settings.response_headers))
+        """Which headers of its answers go to the client."""
+        self._headers = fixed_headers(name, preset, self._passes.added, settings.headers, key)
+        self._firm = {name.lower() for name in (*self._passes.added, *settings.headers)}
         self.transport = make_transport(self.origin, settings)
         models = preset.models if settings.models is UNSET else settings.models
         ask = None if models or settings.models is not UNSET else self._fetch_models
@@ -143,7 +137,8 @@ class Provider:
             wanted = DIALECTS[sink].decode_request(members.body)
             usage = stream and self.preset.ask_usage
             wanted = wanted._replace(model=model, stream=stream, include_usage=usage)
-            body = translate_request(wanted, sink, source)
+            own = {"version": self._anthropic_version(headers)} if source == "anthropic" else {}
+            body = translate_request(wanted, sink, source, **own)
         return self.json_request(source, body, request_id=request_id, headers=headers)
 
     def source(self, sink: str) -> str:
@@ -154,19 +149,51 @@ class Provider:
         self, operation: str, body: bytes, *, request_id: str = "", headers: Iterable[tuple[str, str]] = ()
     ) -> UpstreamRequest:
         """A request with a body of JSON to where this upstream has the operation."""
-        given = {key: value for key, value in headers if key in FORWARDED and _can_be_carried(value)}
-        if operation == "anthropic":
-            given |= {key: value for key, value in headers if key in _ANTHROPICS and _can_be_carried(value)}
+        return self.request(operation, body, "application/json", request_id=request_id, headers=headers)
+
+    def request(
+        self,
+        operation: str,
+        body: bytes | LongBody,
+        content_type: str,
+        *,
+        request_id: str = "",
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> UpstreamRequest:
+        """A request with a body of any type to where this upstream has the operation."""
+        given = self._given(operation, headers)
+        request_id = given.pop("x-request-id", request_id)
         sent = [(key, value) for key, value in self._headers if key not in given]
-        sent += [("content-type", "application/json"), *given.items()]
+        sent += [("content-type", content_type), *given.items()]
         if request_id:
             sent.append(("x-request-id", request_id))
         path = self.operations.get(operation) or self.preset.paths[operation]  # type: ignore[index, call-overload]
         return UpstreamRequest("POST", self._target(path), sent, body)
 
+    def _anthropic_version(self, headers: Iterable[tuple[str, str]]) -> str:
+        """The version by which a body is read: the client's, else that of the settings or of the preset."""
+        said = {**dict(self._headers), **self._given("anthropic", headers)}
+        return said.get("anthropic-version", DEFAULT_VERSION)
+
+    def _given(self, operation: str, headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """What the upstream is given of a client's headers. The user's own word for a name stands."""
+        given = self._passes.passed(headers)
+        if operation in ("anthropic", "count_tokens"):
+            given |= self._passes.chosen(headers, ANTHROPICS)
+        for name in self._firm & given.keys():
+            del given[name]
+        return given
+
+    def question(self, path: str, value: object = None) -> UpstreamRequest:
+        """A request beside the work, for what an upstream says of itself: a GET, or a POST of this value as JSON."""
+        if value is None:
+            return UpstreamRequest("GET", self._target(path), list(self._headers), b"")
+        headers = [*self._headers, ("content-type", "application/json")]
+        return UpstreamRequest("POST", self._target(path), headers, json.dumps(value).encode())
+
     def models_request(self) -> UpstreamRequest:
         """The request for the upstream's list of models."""
-        return UpstreamRequest("GET", self._target(self.preset.models_path), list(self._headers), b"")
+        return self.question(self.preset.models_path)
 
     def _changes(self, members: Members, model: str, stream: bool, dialect: str) -> dict[str, bytes | None]:
         """What must differ from the client's body: members to replace or add, and (None) to leave out."""
@@ -206,16 +233,21 @@ class Provider:
         return list((await self.model_list.get(max_age)).values())
 
     async def _fetch_models(self) -> list[ModelInfo]:
+        return parse(await self.ask(self.models_request()))
+
+    async def ask(self, request: UpstreamRequest) -> bytes:
+        """The answer to a question, whole. Takes at most about LIST_TIMEOUT; raises ListUnavailable where there is no
+        answer with status 200 by then."""
         deadline = Deadline(self.timeouts, until=trio.current_time() + LIST_TIMEOUT)
         with deadline.scope:
             try:
-                return parse(await self._read_list(deadline))
+                return await self._read(request, deadline)
             except UpstreamError as exc:
                 raise ListUnavailable(f"the upstream cannot be reached ({exc.kind})") from exc
         raise ListUnavailable(f"the upstream gave no list within {LIST_TIMEOUT:g} s")
 
-    async def _read_list(self, deadline: Deadline) -> bytes:
-        response = await self.transport.send(self.models_request(), deadline)
+    async def _read(self, request: UpstreamRequest, deadline: Deadline) -> bytes:
+        response = await self.transport.send(request, deadline)
         try:
             if response.status != 200:
                 raise ListUnavailable(f"the upstream answered with status {response.status}")
@@ -251,23 +283,3 @@ def _split_url(name: str, base_url: str, drop_suffixes: tuple[str, ...]) -> tupl
     for suffix in drop_suffixes:
         path = path.removesuffix(suffix).rstrip("/")
     return f"{origin.scheme}://{origin.authority}", path, f"?{parts.query}" if parts.query else ""
-
-
-def _fixed_headers(name: str, preset: Preset, wanted: dict[str, str], key: str) -> list[tuple[str, str]]:
-    """The headers of every request to a provider: ours, the preset's, the user's, each beating the former."""
-    headers = {"user-agent": f"penstock/{__version__}", **dict(preset.headers)}
-    if key and preset.auth != "none":
-        if not _can_be_carried(key):
-            raise ValueError(f"the API key of provider '{name}' has characters that no header can carry")
-        headers |= {"authorization": f"Bearer {key}"} if preset.auth == "bearer" else {preset.auth: key}
-    headers |= {header.lower(): value for header, value in wanted.items()}
-    for header, value in headers.items():
-        if not header or not _TOKEN.issuperset(header) or header in _OURS:
-            raise ValueError(f"headers of provider '{name}': {header!r} cannot be set")
-        if not _can_be_carried(value):
-            raise ValueError(f"headers of provider '{name}': no header can carry the value of {header!r}")
-    return list(headers.items())
-
-
-def _can_be_carried(value: str) -> bool:
-    return value.isascii() and value.isprintable() and value == value.strip()

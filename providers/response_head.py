@@ -14,7 +14,7 @@ from ..protocol.errors import LimitExceeded, RemoteProtocolError
 from .stream import ByteStream, StreamBroken
 from .transport import ErrorKind, UpstreamError
 
-__all__ = ["MAX_HEADERS", "MAX_HEAD_BYTES", "NoAnswerError", "ResponseHead", "check_coding", "read_head"]
+__all__ = ["MAX_HEADERS", "MAX_HEAD_BYTES", "NoAnswerError", "ResponseHead", "read_head"]
 
 MAX_HEAD_BYTES = 65536
 MAX_HEADERS = 256
@@ -42,9 +42,10 @@ class ResponseHead(NamedTuple):
     rest: bytes
 
 
-async def read_head(stream: ByteStream, max_bytes: int = MAX_HEAD_BYTES) -> ResponseHead:
-    """Wait for the head of a final response. Raises UpstreamError, or NoAnswerError if not one byte came."""
-    data = await _receive(stream, begun=False)
+async def read_head(stream: ByteStream, max_bytes: int = MAX_HEAD_BYTES, early: bytes = b"") -> ResponseHead:
+    """Wait for the head of a final response, of which `early` is here. Raises UpstreamError, or NoAnswerError if not
+    one byte came."""
+    data = early or await _receive(stream, begun=False)
     while True:
         scanner = head.Scanner(max_bytes)
         try:
@@ -82,14 +83,4 @@ def _usable(checked: head.ResponseHead, rest: bytes) -> ResponseHead:
     if len(checked.headers) > MAX_HEADERS:
         raise UpstreamError("too_large", "the upstream's response has too many headers", sent=True)
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in checked.headers]
-    check_coding(headers)
     return ResponseHead(checked.status, headers, checked.keep_alive, checked.content_length, checked.chunked, rest)
-
-
-def check_coding(headers: list[tuple[str, str]]) -> None:
-    """Refuse a compressed body: we asked for none, and nothing behind this point could read it."""
-    for name, value in headers:
-        if name == "content-encoding" and value.strip().lower() not in ("identity", ""):
-            raise UpstreamError(
-                "protocol", "the upstream compressed its answer although it was asked not to", sent=True
-            )

@@ -18,6 +18,8 @@ __all__ = [
     "DEFAULT_TIMEOUTS",
     "Count",
     "FilePath",
+    "HeaderRules",
+    "HeaderTable",
     "Operation",
     "ProviderSettings",
     "RouteSettings",
@@ -48,6 +50,7 @@ class TimeoutSettings(Settings, frozen=True):
     idle: Seconds | UnsetType = UNSET
     write: Seconds | UnsetType = UNSET
     answer: Seconds | UnsetType = UNSET
+    embeddings: Seconds | UnsetType = UNSET
     total: Seconds | UnsetType = UNSET
     keepalive: Seconds | UnsetType = UNSET
     settle: Seconds | UnsetType = UNSET
@@ -66,6 +69,8 @@ class Timeouts(Settings, frozen=True):
     """Without the client taking a byte."""
     answer: float = 300.0
     """The whole of an answer that does not stream."""
+    embeddings: float = 30.0
+    """The whole of an answer of embeddings: there is nothing to wait for, and somebody's search waits for it."""
     total: float = 0.0
     """The whole of any request."""
     keepalive: float = 0.0
@@ -96,9 +101,26 @@ class SecretSource(Settings, frozen=True):
 
 Operation = Literal[
     "openai", "completions", "responses", "anthropic", "ollama", "ollama_generate",
-    "embeddings", "ollama_embed", "moderations", "images", "rerank", "transcriptions", "translations", "speech",
+    "count_tokens", "embeddings", "ollama_embed", "moderations", "images", "image_edits", "image_variations", "rerank",
+    "transcriptions", "translations", "speech",
 ]  # fmt: skip
 """What can be asked of an upstream: a chat in one of the dialects, by the dialect's name, or something else."""
+
+
+class HeaderRules(Settings, frozen=True):
+    """Which headers are passed on in one direction; `headers` has what they mean and what no rule can change."""
+
+    allow: list[str] | UnsetType = UNSET
+    deny: list[str] | UnsetType = UNSET
+    rename: dict[str, str] | UnsetType = UNSET
+    add: dict[str, str] | UnsetType = UNSET
+
+
+class HeaderTable(Settings, frozen=True):
+    """`[headers]`: the rules of both directions, which a provider may say otherwise."""
+
+    request: HeaderRules = HeaderRules()
+    response: HeaderRules = HeaderRules()
 
 
 class ProviderSettings(Settings, frozen=True):
@@ -114,6 +136,8 @@ class ProviderSettings(Settings, frozen=True):
     transport: Literal["auto", "direct", "httpx"] = "auto"
     ca_file: FilePath | UnsetType = UNSET
     headers: dict[str, str] = {}
+    request_headers: HeaderRules = HeaderRules()
+    response_headers: HeaderRules = HeaderRules()
     timeouts: TimeoutSettings = TimeoutSettings()
 
 

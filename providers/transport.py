@@ -1,7 +1,7 @@
 """What every transport to an upstream is: one request out, one response back, its body piece by piece.
 
 The interface is as narrow as a relay's needs. `send` returns when the response's head is there; the body
-comes raw (no transfer coding, no content decoding) from `receive`; the caller says how it parts: `finish`
+comes plain (no transfer coding, no content coding) from `receive`; the caller says how it parts: `finish`
 when the answer is over, `close` when nobody wants it any more. Both are plain calls, so that they work in
 any `finally`, under any cancellation, and the upstream sees a close when it is called and not later.
 
@@ -18,7 +18,15 @@ from urllib.parse import urlsplit
 
 from .deadline import Deadline
 
-__all__ = ["ErrorKind", "Origin", "Transport", "UpstreamError", "UpstreamRequest", "UpstreamResponse"]
+__all__ = [
+    "ErrorKind",
+    "LongBody",
+    "Origin",
+    "Transport",
+    "UpstreamError",
+    "UpstreamRequest",
+    "UpstreamResponse",
+]
 
 ErrorKind = Literal[
     "dns", "refused", "unreachable", "tls", "proxy", "reset", "closed", "protocol", "too_large"
@@ -69,14 +77,29 @@ class Origin(NamedTuple):
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
+class LongBody(ABC):
+    """A request's body that is not held in memory: of a known length, and to be read as often as it is sent."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many bytes it has."""
+
+    @abstractmethod
+    async def read(self, start: int) -> bytes:
+        """Some of it from there on: a piece of a size that is good to send, b"" at its end."""
+
+
 class UpstreamRequest(NamedTuple):
     """A request without its origin. `target` is path and query. The transport adds `host`,
-    `content-length` and `accept-encoding: identity`; `headers` name none of what frames a message."""
+    `content-length` and `accept-encoding: identity`; `headers` name none of what frames a message.
+
+    A long body is read as fast as the upstream takes it. An upstream that refuses it on the way is listened to.
+    """
 
     method: str
     target: str
     headers: list[tuple[str, str]]
-    body: bytes
+    body: bytes | LongBody
 
     def framed(self, host: tuple[str, str]) -> list[tuple[str, str]]:
         """The headers with those that a transport adds; `host` is the origin's."""

@@ -7,17 +7,21 @@ after routing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from copy import copy
 from functools import lru_cache
 
 from ..protocol.chat import Failed
 from ..protocol.head import RequestHead
+from ..providers.headers import may_travel
 
 __all__ = ["Refusal", "Request", "api_path"]
 
 Headers = list[tuple[str, str]]
 
 MAX_CLIENT_ID = 512
+_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_USUAL = ("", "keep-alive", "close")
 _SLASHES = re.compile("/+")
 
 
@@ -44,13 +48,60 @@ class Request:
         value = self._headers.get(name.encode())  # a few of many are looked at, so they are decoded one by one
         return None if value is None else value.decode("latin-1")
 
+    def again(self, request_id: str, changes: Mapping[str, str]) -> Request:
+        """The same request once more, by another id and with these headers changed: for a message on a WebSocket,
+        which comes with what its connection was opened by."""
+        other = copy(self)
+        other.request_id = request_id
+        changed = {name.encode(): value.encode() for name, value in changes.items()}
+        other._headers = self._headers | changed
+        if "x-request-id" not in changes:
+            other._headers.pop(b"x-request-id", None)  # it was the connection's
+        return other
+
     def chosen(self, names: Iterable[str]) -> dict[str, str]:
         """Those headers out of `names` that were sent."""
         return {name: value for name in names if (value := self.header(name)) is not None}
 
+    def travelling(self) -> list[tuple[str, str]]:
+        """Those headers that may go further than to us. Which of them do, each upstream's policy says; none of them is
+        a credential, nor concerns this connection only (RFC 9110, section 7.6.1)."""
+        options = (self.header("connection") or "").lower()
+        own = () if options in _USUAL else {option.strip() for option in options.split(",")}
+        return [
+            (name, value.decode("latin-1"))
+            for raw, value in self._headers.items()
+            if may_travel(name := raw.decode("latin-1"))
+            and name not in own
+            and (name != "x-request-id" or self.shown_id != self.request_id)
+        ]
+
+    @property
+    def shown_id(self) -> str:
+        """The request's id as its client and the upstream see it: the client's `X-Request-Id`, so that one id leads
+        through all that stands in a row, else ours."""
+        said = self.header("x-request-id")
+        return said if said is not None and _ID.fullmatch(said) else self.request_id
+
+    @property
+    def ids(self) -> Headers:
+        """The headers that say, on any answer, which request it is for."""
+        shown, own = self.shown_id, self.request_id
+        ids = [("x-request-id", shown)]
+        if shown != own:
+            ids.append(("x-penstock-request-id", own))
+        if said := self._client_id():
+            ids.append(("x-client-request-id", said))
+        return ids
+
     @property
     def client_id(self) -> str:
-        """What the client calls this request (`X-Client-Request-Id`); "" if that is nothing for a log line."""
+        """What the client calls this request (`X-Client-Request-Id`, or its own `X-Request-Id`), for the log; "" if it
+        says nothing, or what is nothing for a log line."""
+        shown = self.shown_id
+        return self._client_id() or (shown if shown != self.request_id else "")
+
+    def _client_id(self) -> str:
         said = self.header("x-client-request-id") or ""
         return said if len(said) <= MAX_CLIENT_ID and said.isascii() and said.isprintable() else ""
 
@@ -71,7 +122,10 @@ def api_path(raw: str) -> str:
     have `/v1` in their base URL where others do not: all of them mean the same.
     """
     if not raw.startswith("/"):  # absolute-form, RFC 9112 section 3.2.2: a server MUST accept it
-        raw = raw.partition("://")[2].partition("/")[2]
+        _, scheme, rest = raw.partition("://")
+        if not scheme:
+            return raw  # `*`, or the host of a CONNECT: no path
+        raw = rest.partition("/")[2]
     path = "/" + raw.strip("/")
     if path == "/v1" or path.startswith("/v1/"):
         path = "/" + path[3:].lstrip("/")

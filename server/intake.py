@@ -12,12 +12,13 @@ refuses what request smuggling is made of; h11 would read the same bytes once mo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
 from ..protocol import chunked, head
 from ..protocol.errors import RemoteProtocolError
+from ..protocol.response import Counted
 from ..providers.stream import ByteStream, StreamBroken
 from . import refusal
 from .alarm import Alarm
@@ -183,12 +184,8 @@ class Intake:
         section 6.3 takes that for an empty body, but then what an old client sends as a body would be read as
         its next request; so the connection ends as well.
         """
-        if not self._framed:
-            message = "This request needs a body, with a Content-Length or in chunked coding."
-            raise RemoteProtocolError(message, kind="length_required", status=411)
         limit = self._gateway.config.limits.body_bytes
-        if self._length > limit:
-            raise refusal.plain(413, f"The body is {self._length} bytes; the limit is {limit}.")
+        self._check_framing(limit)
         if self._length:
             if len(self._early) >= self._length:
                 body, self._early = self._early[: self._length], self._early[self._length :]
@@ -201,6 +198,32 @@ class Intake:
             self._chunked = False
             return body
         return b""
+
+    async def read_into(self, take: Callable[[bytes], Awaitable[None]], limit: int) -> None:
+        """Hand the body to `take` as it comes, piece by piece. Raises as `read_body`."""
+        self._check_framing(limit)
+        body: Counted | chunked.Decoder = chunked.Decoder() if self._chunked else Counted(self._length)
+        self._length, self._chunked = 0, True  # whatever is raised, its rest is not to be taken for a request
+        size = 0
+        if not body.done:
+            await self._ask_for_body()
+        while not body.done:
+            for piece in body.feed(await self._progress()):
+                size += len(piece)
+                if size > limit:
+                    raise refusal.plain(413, f"The body is longer than the limit of {limit} bytes.")
+                await take(piece)
+            if body.fault is not None:
+                raise body.fault
+        self._early = body.unused + self._early
+        self._chunked = False
+
+    def _check_framing(self, limit: int) -> None:
+        if not self._framed:
+            message = "This request needs a body, with a Content-Length or in chunked coding."
+            raise RemoteProtocolError(message, kind="length_required", status=411)
+        if self._length > limit:
+            raise refusal.plain(413, f"The body is {self._length} bytes; the limit is {limit}.")
 
     async def _read_sized(self) -> bytes:
         body = bytearray()  # not a list of pieces: tiny ones would take many times the limit
@@ -244,6 +267,18 @@ class Intake:
         if not data:
             raise StreamBroken("the client left in the middle of a request")
         return data
+
+    # -- what is no HTTP ---------------------------------------------------------------------------------
+
+    async def take(self) -> bytes:
+        """Bytes of a connection that speaks another protocol by now, waiting for them; b"" at their end."""
+        self._late = False
+        return await self._more()
+
+    @property
+    def unread(self) -> bool:
+        """Whether something has come that nobody has taken."""
+        return bool(self._early)
 
     # -- after an answer -----------------------------------------------------------------------------
 

@@ -29,8 +29,8 @@ IO_MODULES = {
     "msgspec",
 }
 # All that the core may use; a further module is a decision, and has to be written here.
-PURE_MODULES = {"__future__", "abc", "binascii", "codecs", "collections", "datetime", "enum", "hashlib", "html"} | {
-    *("json", "math", "re", "string", "struct", "types", "typing"),
+PURE_MODULES = {"__future__", "abc", "binascii", "codecs", "collections", "datetime", "enum", "functools"} | {
+    *("hashlib", "html", "json", "math", "re", "string", "struct", "types", "typing"),
 }
 IMPURE_CALLS = {"open", "input", "print", "exec", "eval", "__import__", "breakpoint"}
 IMPURE_METHODS = {"now", "utcnow", "today", "getenv", "environ", "urandom", "read_text", "read_bytes", "open"}

@@ -204,9 +204,7 @@ class StreamEncoder:
         out = self._opened(_THINKING)
         if event.text:
             out += self._delta(b'"thinking_delta","thinking":%b' % jsontext.quote(event.text))
-        if signature:
-            out += self._delta(b'"signature_delta","signature":%b' % jsontext.quote(signature)) + self._stopped()
-        return out
+        return out + self._stopped(signature) if signature else out
 
     def _opened(self, kind: Kind, block: bytes = b"") -> bytes:
         if kind == self._open:
@@ -217,11 +215,17 @@ class StreamEncoder:
         self._open = kind
         return out + _frame("content_block_start", b',"index":%d,"content_block":%b' % (self._blocks, block))
 
-    def _stopped(self) -> bytes:
+    def _stopped(self, signature: str = "") -> bytes:
+        """The end of the open block. Thinking is signed, if only by an empty text: unsigned, some clients drop it from
+        the next turn, where a model may want it back."""
         if self._open == _NOTHING:
             return b""
-        rest = self._arguments.end() if isinstance(self._open, int) else ""
-        out = (self._json_delta(rest) if rest else b"") + _frame("content_block_stop", b',"index":%d' % self._blocks)
+        out = b""
+        if self._open == _THINKING:
+            out = self._delta(b'"signature_delta","signature":%b' % jsontext.quote(signature))
+        elif isinstance(self._open, int) and (rest := self._arguments.end()):
+            out = self._json_delta(rest)
+        out += _frame("content_block_stop", b',"index":%d' % self._blocks)
         self._open = _NOTHING
         self._blocks += 1
         return out

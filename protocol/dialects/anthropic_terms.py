@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import jsontext
-from ..chat import Choice, Failed, Usage
+from ..chat import Choice, Failed, Usage, counted
 
 __all__ = [
     "NO_USAGE",
@@ -79,13 +79,10 @@ def stop_reason(reason: str | None, *, refused: bool) -> str | None:
 def usage_of(raw: Json) -> Usage:
     """Anthropic's usage object as an event."""
 
-    def count(value: Any) -> int:
-        return value if isinstance(value, int) and value > 0 else 0
-
     details = raw.get("output_tokens_details")
-    cached, written = count(raw.get("cache_read_input_tokens")), count(raw.get("cache_creation_input_tokens"))
-    prompt, completion = count(raw.get("input_tokens")) + cached + written, count(raw.get("output_tokens"))
-    reasoning = count(details.get("thinking_tokens")) if isinstance(details, dict) else 0
+    cached, written = counted(raw.get("cache_read_input_tokens")), counted(raw.get("cache_creation_input_tokens"))
+    prompt, completion = counted(raw.get("input_tokens")) + cached + written, counted(raw.get("output_tokens"))
+    reasoning = counted(details.get("thinking_tokens")) if isinstance(details, dict) else 0
     return Usage(prompt, completion, prompt + completion, cached, reasoning, raw)
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .. import jsontext
-from ..chat import Failed, ToolCall, Usage
+from ..chat import Failed, ToolCall, Usage, counted
 
 __all__ = [
     "CHAT",
@@ -83,7 +83,7 @@ def usage_of(line: Json) -> Usage | None:
     counts = [line.get(key) for key in _COUNTS]
     if not any(isinstance(count, int) for count in counts):
         return None
-    prompt, completion = (count if isinstance(count, int) and count > 0 else 0 for count in counts)
+    prompt, completion = map(counted, counts)
     return Usage(prompt, completion, prompt + completion, raw={k: line[k] for k in _COUNTS + _DURATIONS if k in line})
 
 

@@ -25,6 +25,7 @@ from ..chat import (
     Text,
     ToolCall,
     Usage,
+    counted,
 )
 from ..errors import LimitExceeded
 from ..look import Look
@@ -48,7 +49,7 @@ def usage_of(raw: dict[str, Any]) -> Usage:
         value: Any = raw
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
-        return value if isinstance(value, int) and value > 0 else 0
+        return counted(value)
 
     prompt, completion = count("prompt_tokens"), count("completion_tokens")
     return Usage(

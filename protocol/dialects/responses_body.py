@@ -31,10 +31,13 @@ def decode_response(
     return decoder.failed or whole.answer()
 
 
-def encode_response(answer: Answer, *, request: Mapping[str, Any] | None = None, own_id: str = "") -> bytes:
-    """A whole answer as a response. `request` has what the response repeats of the request; `own_id` is its id,
-    whatever the answer's is. Only choice 0 can be carried."""
-    answer = answer._replace(id=own_id or answer.id)
+def encode_response(
+    answer: Answer, *, request: Mapping[str, Any] | None = None, own: Mapping[str, Any] | None = None
+) -> bytes:
+    """A whole answer as a response. `request` has what the response repeats of the request; `own` members of it that
+    are not the answer's to say. Only choice 0 can be carried."""
+    own = own or {}
+    answer = answer._replace(id=str(own.get("id") or answer.id))
     choice = next((choice for choice in answer.choices if choice.index == 0), Choice(0, "", "", "", [], None))
     status = "incomplete" if is_incomplete(choice.reason) else "completed"
     request = request or {}
@@ -46,7 +49,7 @@ def encode_response(answer: Answer, *, request: Mapping[str, Any] | None = None,
         usage=answer.usage,
         reason=choice.reason,
     )
-    return jsontext.dumps(value)
+    return jsontext.dumps({**value, **own})
 
 
 def _output(answer_id: str, choice: Choice, status: str, custom: frozenset[str]) -> list[Json]:
@@ -73,10 +76,13 @@ def _output(answer_id: str, choice: Choice, status: str, custom: frozenset[str])
     return items
 
 
-def mend_response(body: bytes, **given: Any) -> tuple[bytes, Usage | None] | Failed:
+def mend_response(
+    body: bytes, *, own: Mapping[str, Any] | None = None, **given: Any
+) -> tuple[bytes, Usage | None] | Failed:
     """The body to send, and its usage; or why there is none. Nothing to mend: the very same body.
 
-    `given`: `id`, `created` and `model` where the upstream says none, and `json_depth`.
+    `given`: `id`, `created` and `model` where the upstream says none, and `json_depth`. `own` is as for
+    `encode_response`.
     """
     decoder = StreamDecoder("json", **given)
     decoder.feed(body)
@@ -96,4 +102,6 @@ def mend_response(body: bytes, **given: Any) -> tuple[bytes, Usage | None] | Fai
         "output": (list, []),
     }
     missing = {key: default for key, (kind, default) in needed.items() if not isinstance(value.get(key), kind)}
-    return (jsontext.dumps(value | missing) if missing or not clean else text), decoder.usage
+    if missing or own or not clean:
+        text = jsontext.dumps({**value, **missing, **(own or {})})
+    return text, decoder.usage

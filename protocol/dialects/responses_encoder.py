@@ -41,8 +41,8 @@ class StreamEncoder:
 
     `request` has the fields of the request that the response repeats, as the client sent them; its tools say
     which calls are of tools that take free text. Streams of this API always tell the usage, so `include_usage`
-    means nothing here. `own_id` is the response's id, whatever `Start` says. After `End` or `Failed` nothing more is
-    encoded.
+    means nothing here. `own` has members of the response that are not the answer's to say (its `id`, for whoever
+    keeps it). After `End` or `Failed` nothing more is encoded.
     """
 
     content_type = "text/event-stream; charset=utf-8"
@@ -56,7 +56,7 @@ class StreamEncoder:
             "_items",
             "_limit",
             "_open",
-            "_own_id",
+            "_own",
             "_reason",
             "_request",
             "_room",
@@ -72,12 +72,12 @@ class StreamEncoder:
         created: int = 0,
         model: str = "",
         request: Mapping[str, Any] | None = None,
-        own_id: str = "",
+        own: Mapping[str, Any] | None = None,
         max_held_bytes: int = 16 * 1024 * 1024,
     ) -> None:
         self.failed: Failed | None = None
-        self._start = Start(own_id or id, model, created)
-        self._own_id = own_id
+        self._own = own or {}
+        self._start = Start(str(self._own.get("id") or id), model, created)
         self._request = request or {}
         self._custom = custom_tools(self._request)
         self._limit = self._room = max_held_bytes
@@ -105,7 +105,9 @@ class StreamEncoder:
                 return self._call(event)
             case Start(id, model, created) if not self._frames.number:
                 known = self._start
-                self._start = Start(self._own_id or id or known.id, model or known.model, created or known.created)
+                self._start = Start(
+                    str(self._own.get("id") or id or known.id), model or known.model, created or known.created
+                )
             case Finish(0, reason):
                 self._reason = reason
                 return self._begin() + self._end_items()
@@ -210,4 +212,4 @@ class StreamEncoder:
     def _response(self, status: str, failed: Failed | None = None) -> Json:
         output = [item.value() for item in self._items]
         more: Json = {"usage": self._usage, "reason": self._reason, "failed": failed}
-        return response_object(self._start, self._request, status, output=output, **more)
+        return {**response_object(self._start, self._request, status, output=output, **more), **self._own}

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..chat import Failed, Start, Usage
+from ..chat import Failed, Start, Usage, counted
 
 __all__ = [
     "custom_tools",
@@ -111,7 +111,7 @@ def usage_of(raw: Any) -> Usage | None:
         value: Any = raw
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
-        return value if isinstance(value, int) and value > 0 else 0
+        return counted(value)
 
     prompt, completion = count("input_tokens"), count("output_tokens")
     return Usage(

@@ -11,6 +11,7 @@ response, and numbered on.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ..chat import End, Failed
@@ -30,14 +31,16 @@ _PART = ("type", "item_id", "output_index", "content_index", "summary_index")
 
 
 class Passage(Through):
-    """Events in, the same events out, as bytes."""
+    """Events in, the same events out, as bytes. `own` has members of the response that are not the upstream's to
+    say: the few events that have it are written anew."""
 
-    __slots__ = ("_early", "_early_bytes", "_number", "_response")
+    __slots__ = ("_early", "_early_bytes", "_number", "_own", "_response")
 
     decoder = StreamDecoder
 
-    def __init__(self, framing: str = "sse", **options: Any) -> None:
+    def __init__(self, framing: str = "sse", *, own: Mapping[str, Any] | None = None, **options: Any) -> None:
         super().__init__(framing, **options)
+        self._own = own or {}
         self._early: list[bytes] = []
         self._early_bytes = 0
         self._number = 0  # of the next event
@@ -46,6 +49,9 @@ class Passage(Through):
     def _read(self, value: Json, raw: bytes) -> list[bytes]:
         response, number = value.get("response"), value.get("sequence_number")
         if isinstance(response, dict):
+            if self._own:
+                response = {**response, **self._own}
+                value, raw = {**value, "response": response}, b""
             self._response = response
         self._number = number if type(number) is int else self._number
         frames = super()._read(value, raw) if isinstance(value.get("type"), str) else self._whole(value)
@@ -66,7 +72,7 @@ class Passage(Through):
         self.usage, self.failed = self._watch.usage, self._watch.failed
         if not self.life.ended or self.failed is not None:
             return []
-        return [StreamEncoder(request=value).encode([*events, End()])]
+        return [StreamEncoder(request=value, own=self._own).encode([*events, End()])]
 
     def _frame(self, value: Json, text: bytes) -> bytes:
         kind = value["type"]

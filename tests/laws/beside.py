@@ -16,7 +16,7 @@ from laws.subjects import AGREES, Case, Subject, low_limit
 from penstock.protocol.embeddings import Repacker
 from penstock.protocol.multipart import Parts
 
-__all__ = ["SUBJECTS"]
+__all__ = ["PIECES", "SUBJECTS"]
 
 SPLICES = "Each part stands where it is said to stand, and the standard library finds the same ones."
 
@@ -27,7 +27,7 @@ _HEADS = (
     b"Content-Disposition: form-data; name=prompt\r\n\r\n",
     b"Content-Disposition: form-data; name=\"\xd0\xb6[]\"; filename*=UTF-8''x\r\nX: y\r\n\r\n",
 )
-_PIECES = (*_HEADS, b"--" + _B, b"\r\n--" + _B, b"--" + _B + b"--", b"\r\n", b"--", b"-", b"x7", _B, *trouble.BYTES)
+PIECES = (*_HEADS, b"--" + _B, b"\r\n--" + _B, b"--" + _B + b"--", b"\r\n", b"--", b"-", b"x7", _B, *trouble.BYTES)
 
 
 def _form(choose: Random) -> Case:
@@ -37,7 +37,7 @@ def _form(choose: Random) -> Case:
         data += b"--%b\r\n%b%b\r\n" % (_B, choose.choice(_HEADS), value)
     data += b"--%b--%b" % (_B, choose.choice([b"", b"\r\n"]))
     if choose.random() < 0.5:
-        data = trouble.mutated(choose, data, _PIECES)
+        data = trouble.mutated(choose, data, PIECES)
     limits = {"max_parts": low_limit(choose, 6), "max_header_bytes": 8192 if choose.random() < 0.6 else 60}
     return Case(data, {**limits, "max_value_bytes": low_limit(choose, 40)})
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from laws import beside
 from laws.streams import http, json, rpc, sse, trouble
 
 __all__ = ["BYTES", "cuts", "json_values", "of_pieces", "texts"]
@@ -31,6 +32,7 @@ BYTES: dict[str, st.SearchStrategy[bytes]] = {
     "head": of_pieces(http.HEADS),
     "response": of_pieces(http.RESPONSES),
     "content-length": of_pieces(rpc.FRAMES),
+    "multipart": of_pieces(beside.PIECES, 12),
     "detect": of_pieces((*json.PIECES, *sse.PIECES)),
 }
 """For each machine that finds frames, byte strings that it should see."""

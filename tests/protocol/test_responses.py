@@ -572,13 +572,40 @@ def test_the_identity_does_not_change_once_it_was_told():
 
 
 def test_a_keeper_of_responses_gives_its_own_ids():
-    encoder = responses.StreamEncoder(id="resp_given", own_id="resp_mine")
+    own = {"id": "resp_mine", "store": True}
+    encoder = responses.StreamEncoder(id="resp_given", own=own)
     events = read(encoder.encode([START, Text("a"), End()]))
     assert {event["response"]["id"] for event in events if "response" in event} == {"resp_mine"}
     assert events[-1]["response"]["output"][0]["id"] == "msg_mine_0"
     answer = Answer("chatcmpl-1", "m", 5, [Choice(0, "a", "", "", [], "stop")], None)
-    told = json.loads(responses.encode_response(answer, own_id="resp_mine"))
-    assert (told["id"], told["output"][0]["id"]) == ("resp_mine", "msg_mine_0")
+    told = json.loads(responses.encode_response(answer, own=own))
+    assert (told["id"], told["store"], told["output"][0]["id"]) == ("resp_mine", True, "msg_mine_0")
+
+
+@pytest.mark.parametrize("cut", [1, 7, None])
+def test_also_where_the_upstream_speaks_this_api(cut):
+    own = {"id": "resp_mine", "store": True}
+    sent = stream(*FULL)
+    relay = Relay("responses", "responses", encoding={"request": {}, "own": own})
+    pieces = [sent[at : at + (cut or len(sent))] for at in range(0, len(sent), cut or len(sent))]
+    blocks = b"".join([*map(relay.feed, pieces), relay.close()]).split(b"\n\n")[:-1]
+    before = sent.split(b"\n\n")[:-1]
+    assert len(blocks) == len(before)
+    for block, original in zip(blocks, before, strict=True):
+        name, data = block.split(b"\n")
+        event = json.loads(original.split(b"data: ")[1])
+        if "response" in event:
+            assert name == b"event: " + event["type"].encode()
+            assert json.loads(data[6:]) == {**event, "response": {**event["response"], **own}}
+        else:
+            assert block == original, "what does not name the response passes as it came"
+    whole = json.dumps(FULL[-1]["response"]).encode()
+    body, usage = responses.mend_response(whole, own=own)
+    assert json.loads(body) == {**FULL[-1]["response"], **own}
+    assert usage.total == 16
+    passage = Relay("responses", "responses", content_type="application/json", encoding={"own": own})
+    (*_, last) = read(passage.feed(whole) + passage.close())
+    assert (last["type"], last["response"]["id"]) == ("response.completed", "resp_mine")
 
 
 # -- there and back ---------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import trio.testing
 
 from penstock.providers.catalog import AmbiguousModel, Catalog, CatalogError, UnknownModel
 from penstock.providers.direct import DirectTransport
+from penstock.providers.models import ModelInfo
 from penstock.providers.provider import LIST_TIMEOUT, Provider
 from penstock.providers.settings import ProviderSettings, RouteSettings, RouteTarget
 from shelf import Shelf
@@ -123,6 +124,43 @@ async def test_what_an_id_means(model_id: str, expected: list[str]) -> None:
     assert await ids(catalog(ROUTES, ALIASES), model_id) == expected
 
 
+TAGGED = {
+    "local/tiny:latest": ["local/tiny"],
+    "local/odd:latest": ["local/odd:latest"],
+    "local/odd": ["local/odd"],  # the provider knows its own names
+    "local/unheard:latest": ["local/unheard:latest"],
+    "safe/tiny:latest": ["local/tiny", "backup/tiny:latest"],
+    "pinned:latest": ["local/tiny", "backup/other"],
+    "fast:latest": ["local/tiny"],
+    "vendor/model:latest": ["local/tiny", "backup/other"],
+    "tiny:latest": ["local/tiny"],
+    "odd": ["local/odd:latest"],
+    "odd:latest": ["local/odd:latest"],
+    "twin": ["backup/twin"],
+    "twin:latest": ["local/twin:latest"],
+}
+
+
+@pytest.mark.parametrize(("model_id", "expected"), TAGGED.items(), ids=TAGGED)
+async def test_ollama_s_tag_says_nothing_where_nobody_has_it(model_id: str, expected: list[str]) -> None:
+    providers = [provider("local", "tiny", "odd:latest", "twin:latest"), provider("backup", "other", "twin")]
+    assert await ids(Catalog(providers, ROUTES, ALIASES), model_id) == expected
+
+
+@pytest.mark.parametrize("model_id", ["both:latest", "both"])
+async def test_a_tag_does_not_choose_between_providers(model_id: str) -> None:
+    with pytest.raises(AmbiguousModel, match=f"'{model_id}' is served by several providers: say 'local/both'"):
+        await catalog().resolve(model_id)
+
+
+async def test_the_list_says_what_a_tag_means(nursery: trio.Nursery, autojump_clock: object) -> None:
+    shelf = Shelf(nursery, "tiny")
+    made = Catalog([shelf.provider("far")])
+    for _ in range(3):
+        assert await ids(made, "far/tiny:latest") == ["far/tiny"]
+    assert len(shelf.requests) == 1
+
+
 @pytest.mark.parametrize(
     "model_id", ["", "/", "x", "local", "local/", "gone/tiny", "tiny/", "lost", "fast/tiny", "Tiny"]
 )
@@ -194,7 +232,7 @@ async def test_lists_are_asked_for_at_the_same_time_and_not_waited_for_long(
         shelf.delay = 3600
     shelves[3].refuses = True
     made = Catalog([shelf.provider(f"p{number}") for number, shelf in enumerate(shelves)])
-    assert [model["id"] for model in await made.models()] == ["p4/m4"]
+    assert [model.id for model in await made.models()] == ["p4/m4"]
     assert trio.current_time() == pytest.approx(LIST_TIMEOUT)
     nursery.cancel_scope.cancel()
 
@@ -204,41 +242,37 @@ async def test_lists_are_asked_for_at_the_same_time_and_not_waited_for_long(
 
 async def test_the_list_has_providers_models_then_routes_then_aliases() -> None:
     models = await catalog(ROUTES, ALIASES).models()
-    assert [model["id"] for model in models] == [
+    assert [model.id for model in models] == [
         *("local/tiny", "local/both", "local/org/a:free", "local/v1.2@x"),
         *("backup/other", "backup/both", "router/local/tiny", "router/qwen/qwen3:free", "echo/echo"),
         *("safe/both", "mixed/tiny", "mixed/both", "mixed/org/a:free", "mixed/v1.2@x", "pinned"),
         *("fast", "faster", "gpt-4o", "vendor/model", "bare"),
     ]
-    for model in models:
-        assert set(model) >= {"id", "object", "created", "owned_by"}
-        assert model["object"] == "model"
-        assert type(model["created"]) is int
-        assert model["owned_by"]
+    assert all(model.targets for model in models)
 
 
 async def test_every_id_that_is_listed_can_be_asked_for_and_called() -> None:
     made = catalog(ROUTES, ALIASES)
     for model in await made.models():
-        assert await made.resolve(model["id"])
-        assert await made.model(model["id"]) == model
+        assert await made.resolve(model.id)
+        assert await made.model(model.id) == model
 
 
 async def test_what_an_upstream_says_of_a_model_is_passed_on(nursery: trio.Nursery) -> None:
     shelf = Shelf(nursery)
     shelf.body = b'{"data":[{"id":"m","created":17,"owned_by":"org","max_model_len":8192,"permission":[{}]}]}'
     made = Catalog([shelf.provider("far")], {}, {"short": "far/m"})
-    said = {"object": "model", "created": 17, "owned_by": "org", "max_model_len": 8192}
-    assert await made.models() == [{"id": "far/m", **said}, {"id": "short", **said}]
-    assert await made.model("m") == {"id": "m", **said}
+    said = ModelInfo("m", 17, "org", {"max_model_len": 8192})
+    assert [(model.id, model.info) for model in await made.models()] == [("far/m", said), ("short", said)]
+    assert (await made.model("m")).info == said
 
 
 async def test_a_step_whose_provider_is_down_keeps_nothing_out(nursery: trio.Nursery, autojump_clock: object) -> None:
     up, down = Shelf(nursery, "m"), Shelf(nursery)
     down.refuses = True
     made = Catalog([up.provider("up"), down.provider("down")], {"safe": route("down", "up")})
-    assert [model["id"] for model in await made.models()] == ["up/m", "safe/m"]
-    assert (await made.model("down/anything"))["owned_by"] == "down"
+    assert [model.id for model in await made.models()] == ["up/m", "safe/m"]
+    assert (await made.model("down/anything")).info == ModelInfo("anything")
 
 
 @pytest.mark.parametrize("model_id", ["local/never-heard-of", "safe/never-heard-of", "nothing"])

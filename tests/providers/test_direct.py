@@ -207,7 +207,7 @@ async def test_c47_a_length_beside_chunks_is_refused(network):
         b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
         b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
         b"\x15\x03\x01\x00\x02\x02\x16\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 1\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ncontent-length: 1\r\n\r\nx",
     ],
 )
 async def test_what_is_not_http_as_we_take_it(network, raw):

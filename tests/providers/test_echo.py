@@ -159,6 +159,13 @@ async def test_the_last_message_of_the_user_is_echoed_and_parts_are_joined(asker
     assert reply.json()["model"] == "m"
 
 
+async def test_embeddings(asker: Asker) -> None:
+    found = await asker.ask("POST", "/v1/embeddings", b'{"model":"echo","input":["a","b"],"dimensions":8}')
+    assert [len(one["embedding"]) for one in found.json()["data"]] == [8, 8]
+    refused = await asker.ask("POST", "/v1/embeddings", b'{"model":"echo","input":[]}')
+    assert (refused.status, refused.json()["error"]["code"]) == (400, "invalid_value")
+
+
 async def test_an_empty_message_gets_an_answer_too(asker: Asker) -> None:
     assert said((await asker.chat("", stream=True)).chunks()) == NOTHING_TO_SAY
 

@@ -13,7 +13,7 @@ from penstock.protocol import chunked
 from penstock.providers.httpx_transport import HttpxTransport
 from penstock.providers.stream import SocketStream, StreamBroken
 from penstock.providers.tls import start_tls
-from penstock.providers.transport import UpstreamError
+from penstock.providers.transport import LongBody, UpstreamError
 from wires import CHAT, GET, deadline, read_all, read_request
 
 CA = trustme.CA()
@@ -304,7 +304,7 @@ async def test_c69_failures_of_tls(nursery, make, ca_file):
         (STREAM[:-1], ("closed", True)),
         (HEAD + b"zz\r\n", ("protocol", True)),
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", ("protocol", True)),
-        (b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 1\r\n\r\nx", ("protocol", True)),
+        (b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ncontent-length: 1\r\n\r\nx", ("protocol", True)),
         (b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 300 + b"\r\n", ("too_large", True)),
     ],
 )
@@ -461,3 +461,65 @@ async def test_http2_where_its_package_is_installed(nursery, make, ca_file):
     assert upstream.connections == 1
     with trio.fail_after(10):  # only so that a hang ends
         await ended.wait()
+
+
+class Zeros(LongBody):
+    """So many zeros. `reads` counts the pieces that were taken."""
+
+    def __init__(self, size):
+        self._size = size
+        self.reads = 0
+
+    def __len__(self):
+        return self._size
+
+    async def read(self, start):
+        self.reads += 1
+        return bytes(min(65536, self._size - start))
+
+
+async def test_a_long_body_over_http2_is_read_as_the_windows_open(nursery, make, ca_file):
+    h2_connection = pytest.importorskip("h2.connection")
+    h2_config = pytest.importorskip("h2.config")
+    h2_events = pytest.importorskip("h2.events")
+    came, go = 0, trio.Event()
+
+    async def serve(stream, context):
+        nonlocal came
+        stream = await start_tls(stream, context, server_side=True)
+        connection = h2_connection.H2Connection(h2_config.H2Configuration(client_side=False))
+        connection.initiate_connection()
+        try:
+            while data := await stream.receive():
+                for event in connection.receive_data(data):
+                    if isinstance(event, h2_events.DataReceived):
+                        came += len(event.data)
+                        if came >= 65535:  # the first window: nothing more can come until it is opened again
+                            await go.wait()
+                        connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                    elif isinstance(event, h2_events.StreamEnded):
+                        connection.send_headers(event.stream_id, [(":status", "200")], end_stream=True)
+                await stream.send_all(connection.data_to_send())
+        except StreamBroken:
+            pass  # closed without ceremony
+        finally:
+            stream.close()
+
+    context = server_context()
+    context.set_alpn_protocols(["h2"])
+    upstream = Upstream(nursery, b"")
+    upstream._serve = lambda stream: serve(stream, context)
+    body = Zeros(1 << 20)
+    way = make(upstream, "https", ca_file=ca_file)
+
+    async def let_go():
+        while came < 65535:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert body.reads <= 3
+        go.set()
+
+    nursery.start_soon(let_go)
+    response = await way.send(CHAT._replace(body=body), deadline())
+    assert (response.status, came) == (200, 1 << 20)
+    response.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import trio
 
@@ -53,6 +55,13 @@ def test_what_clients_use_is_kept_and_the_rest_is_not() -> None:
         ModelInfo("a", 1700000000, "x", {"context_length": 4096, "name": "A"})
     ]
     assert parse(b'[{"id":"a","max_model_len":null,"created":"soon","owned_by":7}]') == [ModelInfo("a")]
+
+
+def test_what_only_ollama_s_clients_use_is_kept_apart() -> None:
+    card = b'"size":5,"digest":"d","details":{"family":"f"},"capabilities":["tools"],"architecture":{},"meta":{"n":1}'
+    (info,) = parse(b'{"models":[{"name":"a","modified_at":"soon",%s,"expires_at":"x","other":null}]}' % card)
+    assert info.extras == {}
+    assert info.card == {**json.loads(b"{%s}" % card), "modified_at": "soon"}
 
 
 def test_a_date_of_ollamas_becomes_seconds() -> None:

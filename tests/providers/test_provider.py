@@ -285,3 +285,21 @@ def test_no_limit_is_no_limit() -> None:
     slots = make(parallel=0).slots
     assert all(slots.try_acquire() for _ in range(1000))
     assert slots.in_use == 1000
+
+
+# -- Anthropic's version ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers", "version", "sampled"),
+    [
+        ({}, [], "2023-06-01", True),
+        ({}, [("anthropic-version", "2026-10-21")], "2026-10-21", False),
+        ({"headers": {"anthropic-version": "2026-10-21"}}, [], "2026-10-21", False),
+    ],
+)
+def test_a_body_is_written_by_the_version_that_is_sent_with_it(settings, headers, version, sampled) -> None:
+    body = b'{"model": "fast", "messages": [{"role": "user", "content": "hi"}], "temperature": 0.5}'
+    sent = chat(make(preset="anthropic", **settings), body, headers=headers)
+    assert dict(sent.headers)["anthropic-version"] == version
+    assert ("temperature" in json.loads(sent.body)) is sampled

@@ -91,7 +91,7 @@ async def test_a_head_that_two_readers_could_read_differently_is_400_and_the_end
         b"5_0\r\nhello\r\n0\r\n\r\n",
         b" 5\r\nhello\r\n0\r\n\r\n",
         b"5 \r\nhello\r\n0\r\n\r\n",
-        b"5\t;x\r\nhello\r\n0\r\n\r\n",
+        b"5\t\r\nhello\r\n0\r\n\r\n",
         b"5;a\nb\r\nhello\r\n0\r\n\r\n",
         b"5;a\rb\r\nhello\r\n0\r\n\r\n",
         b"\r\n0\r\n\r\n",
