@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from . import refusal
 from .access import Key, KeyRing, shown_keys
 
 if TYPE_CHECKING:
@@ -24,14 +25,14 @@ NOBODY = "nobody"
 
 
 class Gate:
-    """Knows everybody who may come in. Without a store, `owner` is 0 for all."""
+    """Knows everybody who may come in."""
 
     __slots__ = ("_owners", "_static", "_store")
 
     def __init__(self, config: Config, store: Store | None = None) -> None:
         self._static = KeyRing(config.keys)
         self._store = store
-        self._owners: dict[str, int] = {}
+        self._owners = {key.name: number for number, key in enumerate(config.keys, 1)}  # until the store says others
 
     async def open(self, config: Config) -> None:
         """Have the store know who shows no key of its own. Raises StoreError."""
@@ -45,6 +46,19 @@ class Gate:
         """Whether a request has to show a key."""
         return bool(self._static) or (self._store is not None and self._store.keys.ever)
 
+    async def require(self, headers: Mapping[str, str], origin: str | None) -> Key | None:
+        """Whose key a request shows; None where none is needed. Raises Refusal for one that may not come in."""
+        if not self.demands_keys:
+            return None
+        key = await self.identify(headers)
+        if key is None:
+            raise refusal.unauthenticated() if self.sure else refusal.busy("Keys cannot be looked up now.")
+        if not self.admits(key, origin):
+            raise refusal.forbidden("This key may not be used from this Origin.")
+        if not self.sure and hasattr(key, "terms") and self._store is not None and self._store.refuses:
+            raise refusal.busy("Keys cannot be looked up now.")  # it may have been revoked meanwhile
+        return key
+
     async def identify(self, headers: Mapping[str, str]) -> Key | None:
         """Whose key a request shows; None if it shows none that is good now."""
         found = self._static.identify(headers)
@@ -55,8 +69,13 @@ class Gate:
                 self._store.keys.note_use(self.owner(found))
         return found
 
+    @property
+    def sure(self) -> bool:
+        """Whether it can be told that a key is none of ours: not while the store cannot be read."""
+        return self._store is None or self._store.keys.fresh
+
     def owner(self, key: Key | None) -> int:
-        """The id by which the store knows whoever shows this key."""
+        """The id by which the store knows whoever shows this key; without a store, another for each key."""
         stored = getattr(key, "id", None)  # a key of the store has one
         return stored if stored is not None else self._owners.get(key.name if key else "", 0)
 

@@ -6,11 +6,15 @@ is read and served. What a key may spend, and what a session remembers, joins th
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from . import refusal
 from .exchange import Exchange
+from .sessions import joined
+from .stored_responses import remembered
 
 if TYPE_CHECKING:
     from .access import Key
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from .gateway import Gateway
     from .reply import Reply
     from .store.key_rows import Terms
+    from .witness import Witness
 
 __all__ = ["Place", "refuse_if_draining", "serve"]
 
@@ -53,19 +58,44 @@ class Place:
 
 
 async def serve(gateway: Gateway, key: Key | None, call: Call, reply: Reply, presence: Presence) -> None:
-    """Serve `call` to its end on `reply`. Raises Refusal for what is refused before an upstream was asked."""
+    """Serve `call` to its end on `reply`. Raises Refusal for what is refused before an upstream was asked.
+
+    The key's own limits come first: whoever has reached them waits for nothing, and holds no place of others.
+    """
     refuse_if_draining(gateway)  # it may have begun while the body came
     accounts = gateway.accounts
     if accounts is not None:
         accounts.refuse()
     terms: Terms | None = getattr(key, "terms", None)  # a key of the store has some
     if accounts is None or key is None or terms is None:
-        await Exchange(gateway, call, reply, presence).run()
+        await _serve_remembering(gateway, call, reply, presence, None)
         return
     with accounts.admit(call.owner, terms, call) as admitted:
         reply.common += admitted.headers
-        settling = await accounts.settling(key, call.owner, terms, call, admitted)
-        call = call._replace(witnesses=(*call.witnesses, settling))
-        exchange = Exchange(gateway, call, reply, presence)
-        del call  # the exchange lets go of it when nothing can be asked again
-        await exchange.run()
+        await _serve_remembering(gateway, call, reply, presence, partial(accounts.settling, terms, admitted, presence))
+
+
+Settling = Callable[["Call"], Awaitable["Witness"]]
+
+
+async def _serve_remembering(
+    gateway: Gateway, call: Call, reply: Reply, presence: Presence, settling: Settling | None
+) -> None:
+    """With what was said before, where the call belongs to a conversation."""
+    if call.work.endpoint == "responses":
+        call = await remembered(gateway, call)
+    if not call.session:
+        await _serve_within_budget(gateway, call, reply, presence, settling)
+        return
+    async with joined(gateway, call, reply, presence) as call:
+        refuse_if_draining(gateway)  # or while it waited for its turn
+        await _serve_within_budget(gateway, call, reply, presence, settling)
+
+
+async def _serve_within_budget(
+    gateway: Gateway, call: Call, reply: Reply, presence: Presence, settling: Settling | None
+) -> None:
+    """Reserved now that it is known how long the prompt is, and settled before anything else is kept."""
+    if settling is not None:
+        call = call._replace(witnesses=(await settling(call), *call.witnesses))
+    await Exchange(gateway, call, reply, presence).run()

@@ -13,6 +13,7 @@ and settles it all the same: what was used is booked. A settlement that is repea
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -25,10 +26,13 @@ import trio
 
 from . import schema
 from .desk import Desk
+from .errors import StoreError
 from .key_rows import Period
 from .statements import upsert
 
 __all__ = ["LEASE_SECONDS", "Budget", "Budgets", "Exhausted", "Reservation", "period_bounds"]
+
+log = logging.getLogger("penstock.store")
 
 LEASE_SECONDS = 60.0
 """After so long without a sign of life, the reservations of a process are released."""
@@ -37,7 +41,11 @@ KEPT_SECONDS = 86400.0
 """How long a released reservation is remembered, for whoever still wants to settle it."""
 
 OWED = 1000
-"""Settlements that may wait for a store that cannot be written; with more, no new work may be taken."""
+"""Settlements that may wait for a store that cannot be written; with more, no new work may be taken. Those of nothing do
+not count: what they would give back, the end of the lease does."""
+
+RENEWED = 500
+"""Leases in one statement."""
 
 MOST = 2**53
 
@@ -100,7 +108,7 @@ class Budgets:
     @property
     def has_room(self) -> bool:
         """Whether new work may be taken."""
-        return len(self._owed) < OWED
+        return len(self._owed) < OWED or sum(tokens > 0 for _, tokens in self._owed.values()) < OWED
 
     async def reserve(self, key_id: int, tokens: int, *, period: Period) -> Reservation | Exhausted:
         """Hold `tokens` of a key's budget for a request, to be settled by `settle`. Raises StoreError.
@@ -112,8 +120,10 @@ class Budgets:
         job = partial(_reserve, wanted=wanted, instance=self._instance, expires_at=now + LEASE_SECONDS)
         try:
             held = await self._desk.write(job)
-        except BaseException:  # a cancellation too: it may be held, and nobody would give it back
-            self._owe(wanted, 0)
+        except BaseException as exc:  # a cancellation too: it may be held, and nobody would give it back
+            in_doubt = not isinstance(exc, StoreError) or exc.kind == "unavailable"
+            if in_doubt and len(self._owed) < OWED:
+                self._owe(wanted, 0)
             raise
         if held:
             self._open.add(wanted.id)
@@ -125,8 +135,11 @@ class Budgets:
 
         Raises StoreError. It is then owed, and tried again until it is done; the caller need not.
         """
-        self._owe(reservation, tokens)
-        await self._pay(reservation.id)
+        try:
+            await self._pay(reservation, _amount(tokens))
+        except BaseException:  # a cancellation too: that the client has gone does not make it free
+            self._owe(reservation, tokens)
+            raise
 
     async def get(self, key_id: int, *, period: Period) -> Budget:
         """How a key's budget stands. Raises StoreError."""
@@ -139,11 +152,17 @@ class Budgets:
         Raises StoreError.
         """
         self.owing = trio.Event()
-        for reservation_id in list(self._owed):
-            await self._pay(reservation_id)
+        for reservation, tokens in list(self._owed.values()):
+            try:
+                await self._pay(reservation, tokens)
+            except StoreError as error:
+                if error.kind not in ("conflict", "rejected"):
+                    raise
+                log.error("The store refuses %d tokens of key %d: %s", tokens, reservation.key_id, error.message)
+            self._owed.pop(reservation.id, None)
         now = self._clock()
         if self._open:
-            await self._desk.write(partial(_renew, instance=self._instance, expires_at=now + LEASE_SECONDS))
+            await self._desk.write(partial(_renew, held=sorted(self._open), expires_at=now + LEASE_SECONDS))
         if await self._desk.read(partial(_any_expired, now=now)):
             await self._desk.write(partial(_sweep, now=now))
 
@@ -151,12 +170,9 @@ class Budgets:
         self._owed[reservation.id] = reservation, _amount(tokens)
         self.owing.set()
 
-    async def _pay(self, reservation_id: str) -> None:
-        if reservation_id in self._owed:
-            reservation, tokens = self._owed[reservation_id]
-            await self._desk.write(partial(_settle, held=reservation, tokens=tokens))
-            self._owed.pop(reservation_id, None)
-            self._open.discard(reservation_id)
+    async def _pay(self, reservation: Reservation, tokens: int) -> None:
+        await self._desk.write(partial(_settle, held=reservation, tokens=tokens))
+        self._open.discard(reservation.id)
 
 
 def _amount(tokens: int) -> int:
@@ -201,9 +217,10 @@ def _get(connection: sa.Connection, key_id: int, start: float, resets_at: float 
     return Budget(limit, spent, reserved, resets_at)
 
 
-def _renew(connection: sa.Connection, instance: str, expires_at: float) -> None:
-    mine = sa.and_(reservations.c.instance == instance, reservations.c.released.is_(False))
-    connection.execute(reservations.update().where(mine).values(expires_at=expires_at))
+def _renew(connection: sa.Connection, held: list[str], expires_at: float) -> None:
+    for start in range(0, len(held), RENEWED):
+        some = sa.and_(reservations.c.id.in_(held[start : start + RENEWED]), reservations.c.released.is_(False))
+        connection.execute(reservations.update().where(some).values(expires_at=expires_at))
 
 
 def _expired(now: float) -> Any:

@@ -131,8 +131,8 @@ class Desk:
 
     async def dispose(self) -> None:
         """Close the database's connections, after `run` has returned: when the last thread is out of them."""
-        for _ in range(READERS):  # an abandoned reader holds its place until it ends
-            await self._readers.acquire_on_behalf_of(object())
+        for limiter in (self._writer, *[self._readers] * READERS):  # an abandoned thread keeps its place until it ends
+            await limiter.acquire_on_behalf_of(object())
         await trio.to_thread.run_sync(self._database.close, abandon_on_cancel=True)
 
     def _take(self) -> list[_Entry]:

@@ -64,8 +64,9 @@ class Keys:
         return bool(self._by_id)
 
     def names_origin(self, origin: str) -> bool:
-        """Whether some key that is not revoked names this (lower-case) origin."""
-        return any(origin in key.terms.origins for key in self._by_id.values() if key.revoked_at is None)
+        """Whether some key that is good now names this (lower-case) origin."""
+        now = self._clock()
+        return any(origin in key.terms.origins for key in self._by_id.values() if key.state(now) == "active")
 
     @property
     def fresh(self) -> bool:
@@ -170,7 +171,7 @@ class Keys:
         if uses:
             try:
                 await self._desk.write(partial(key_rows.used, times=uses))
-            except StoreError:
+            except BaseException:  # a cancellation too
                 self._uses = {**uses, **self._uses}
                 raise
 

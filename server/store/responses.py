@@ -59,9 +59,15 @@ class StoredResponses:
         """The response of this id, if it is this key's and has not expired. Raises StoreError."""
         return await self._desk.read(partial(_get, key_id=key_id, response_id=response_id, now=self._clock()))
 
-    async def chain(self, key_id: int, response_id: str) -> tuple[list[StoredResponse], bool]:
-        """A response and those before it, the oldest first, and whether it is the whole chain. Raises StoreError."""
-        return await self._desk.read(partial(_chain, key_id=key_id, response_id=response_id, now=self._clock()))
+    async def chain(
+        self, key_id: int, response_id: str, *, max_chars: int = 2**40
+    ) -> tuple[list[StoredResponse], bool]:
+        """A response and those before it, the oldest first, and whether it is the whole chain. Raises StoreError.
+
+        Where they are longer than `max_chars` together, the oldest are left out.
+        """
+        job = partial(_chain, key_id=key_id, response_id=response_id, max_chars=max_chars, now=self._clock())
+        return await self._desk.read(job)
 
     async def delete(self, key_id: int, response_id: str) -> bool:
         """Forget a response; False if this key has none of this id. Raises StoreError."""
@@ -91,10 +97,16 @@ def _get(connection: sa.Connection, key_id: int, response_id: str, now: float) -
     return None if row is None else StoredResponse(**row._mapping)
 
 
-def _chain(connection: sa.Connection, key_id: int, response_id: str, now: float) -> tuple[list[StoredResponse], bool]:
+def _chain(
+    connection: sa.Connection, key_id: int, response_id: str, max_chars: int, now: float
+) -> tuple[list[StoredResponse], bool]:
     found: list[StoredResponse] = []
     following: str | None = response_id
+    size = sa.func.length(responses.c.input) + sa.func.length(responses.c.body)
     while following is not None and len(found) < MAX_CHAIN:
+        max_chars -= connection.execute(sa.select(size).where(_mine(key_id, following, now))).scalar() or 0
+        if max_chars < 0:
+            break
         response = _get(connection, key_id, following, now)
         if response is None:
             break

@@ -148,9 +148,10 @@ sessions = Table(
     Column("key_id", ForeignKey("keys.id"), nullable=False),
     Column("name", Word, nullable=False),  # what clients call its id; theirs to choose, so one per key
     Column("title", Word, nullable=False),
+    Column("details", Json, nullable=False),  # what its client says of it: a model, metadata
     Column("length", Big, nullable=False),  # messages so far: the next one's number, and the version of the session
     Column("created_at", Time, nullable=False),
-    Column("updated_at", Time, nullable=False),
+    Column("updated_at", Time, nullable=False, index=True),  # the sweep
     sa.UniqueConstraint("key_id", "name"),
     Index("ix_sessions_listed", "key_id", "updated_at", "id"),  # a key's sessions, the latest first
 )

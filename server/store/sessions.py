@@ -10,61 +10,35 @@ after what another process has written meanwhile. Within one process, requests o
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any
 
 import sqlalchemy as sa
-import trio
 
 from . import schema
 from .desk import Desk
 from .errors import StoreError
+from .session_rows import INSTRUCTIONS, PAGE, Message, Page, Recent, Session, Turns
 from .statements import upsert
 
-__all__ = ["MAX_SESSION_NAME", "Message", "Page", "Session", "Sessions", "is_session_name"]
-
-MAX_SESSION_NAME = 200
-"""Characters of a session's name."""
-
-PAGE = 100
-"""The most that one page lists."""
+__all__ = ["Sessions"]
 
 MOST = 2**53
-"""No number is larger; clients can send any."""
+"""Numbers beyond it are not exact everywhere."""
+
+BATCH = 100
+"""Sessions that are deleted in one commit: each may have many messages."""
+
+LOOKED_AT = 1000
+"""The most messages that are looked at for one request."""
+
+MOST_INSTRUCTIONS = 8
+"""Messages of the system's that go before them."""
 
 sessions, messages = schema.sessions, schema.messages
-
-
-class Session(NamedTuple):
-    """A session, without its messages. `length` is how many there are."""
-
-    name: str
-    title: str
-    length: int
-    created_at: float
-    updated_at: float
-
-
-class Message(NamedTuple):
-    """A message as it was handed in, and its place."""
-
-    number: int
-    body: dict[str, Any]
-    created_at: float
-
-
-class Page(NamedTuple):
-    """Some of a list, and the cursor with which the next page is asked for; "" at the end."""
-
-    sessions: list[Session]
-    cursor: str
-
-
-def is_session_name(text: str) -> bool:
-    """Whether a client may call a session so: printable ASCII without spaces, and not too long."""
-    return 0 < len(text) <= MAX_SESSION_NAME and text.isascii() and text.isprintable() and " " not in text
 
 
 class Sessions:
@@ -73,28 +47,23 @@ class Sessions:
     def __init__(self, desk: Desk, clock: Callable[[], float] = time.time) -> None:
         self._desk = desk
         self._clock = clock
-        self._turns: dict[tuple[int, str], tuple[trio.Lock, int]] = {}
+        self._turns = Turns()
 
-    @asynccontextmanager
-    async def turn(self, key_id: int, name: str) -> AsyncIterator[None]:
+    def turn(self, key_id: int, name: str) -> AbstractAsyncContextManager[None]:
         """Hold a session: whoever comes later waits until it is let go, first come first served."""
-        place = key_id, name
-        lock, users = self._turns.get(place, (None, 0))
-        lock = lock or trio.Lock()
-        self._turns[place] = lock, users + 1
-        try:
-            async with lock:
-                yield
-        finally:
-            users = self._turns[place][1] - 1
-            if users:
-                self._turns[place] = lock, users
-            else:
-                del self._turns[place]
+        return self._turns.hold((key_id, name))
 
-    async def create(self, key_id: int, name: str, *, title: str = "") -> Session:
+    @property
+    def active(self) -> int:
+        """Sessions that somebody uses just now."""
+        return len(self._turns)
+
+    async def create(
+        self, key_id: int, name: str, *, title: str = "", details: Mapping[str, Any] = MappingProxyType({})
+    ) -> Session:
         """The session of this name, made if there is none. Raises StoreError."""
-        return await self._desk.write(partial(_create, key_id=key_id, name=name, title=title, now=self._clock()))
+        new = Session(name, title, 0, now := self._clock(), now, details)
+        return await self._desk.write(partial(_create, key_id=key_id, new=new))
 
     async def get(self, key_id: int, name: str) -> Session | None:
         """The session of this name; None if this key has none. Raises StoreError."""
@@ -115,15 +84,29 @@ class Sessions:
         return length
 
     async def history(
-        self, key_id: int, name: str, *, before: int | None = None, limit: int = PAGE
+        self,
+        key_id: int,
+        name: str,
+        *,
+        before: int | None = None,
+        limit: int = PAGE,
+        max_chars: int | None = None,
     ) -> list[Message] | None:
         """The last `limit` messages, or those before number `before`, in their order; None: no such session.
 
-        Paging back: ask again with the first one's number as `before`, until it is 0. Raises StoreError.
+        With `max_chars` not more than as long, but for a single one. Paging back: ask again with the first one's
+        number as `before`, until it is 0. Raises StoreError.
         """
         before = None if before is None else min(max(before, 0), MOST)
-        job = partial(_history, key_id=key_id, name=name, before=before, limit=max(limit, 1))
+        job = partial(_history, key_id=key_id, name=name, before=before, limit=max(limit, 1), max_chars=max_chars)
         return await self._desk.read(job)
+
+    async def recent(self, key_id: int, name: str, *, max_chars: int) -> Recent | None:
+        """The newest messages, not longer than `max_chars` together, with what goes for them; None: no such session.
+
+        Raises StoreError.
+        """
+        return await self._desk.read(partial(_recent, key_id=key_id, name=name, max_chars=max_chars))
 
     async def page(self, key_id: int, *, cursor: str = "", limit: int = PAGE) -> Page:
         """A key's sessions, the latest used first. Raises StoreError; ValueError for a cursor that is none."""
@@ -134,6 +117,10 @@ class Sessions:
         """Delete a session with its messages; False if this key has none of this name. Raises StoreError."""
         return await self._desk.write(partial(_delete, key_id=key_id, name=name))
 
+    async def purge(self, before: float) -> int:
+        """Delete some that were not used since; how many: 0 if none are left. Raises StoreError."""
+        return await self._desk.write(partial(_purge, before=before))
+
 
 # Jobs
 
@@ -142,10 +129,10 @@ def _mine(key_id: int, name: str) -> Any:
     return sa.and_(sessions.c.key_id == key_id, sessions.c.name == name)
 
 
-def _create(connection: sa.Connection, key_id: int, name: str, title: str, now: float) -> Session:
-    new = {"key_id": key_id, "name": name, "title": title, "length": 0, "created_at": now, "updated_at": now}
-    connection.execute(upsert(connection, sessions).values(new).on_conflict_do_nothing())
-    session = _get(connection, key_id, name)
+def _create(connection: sa.Connection, key_id: int, new: Session) -> Session:
+    values = {**new._asdict(), "details": dict(new.details), "key_id": key_id}
+    connection.execute(upsert(connection, sessions).values(values).on_conflict_do_nothing())
+    session = _get(connection, key_id, new.name)
     assert session is not None
     return session
 
@@ -156,7 +143,7 @@ def _get(connection: sa.Connection, key_id: int, name: str) -> Session | None:
 
 
 def _session(row: Any) -> Session:
-    return Session(row.name, row.title, row.length, row.created_at, row.updated_at)
+    return Session(row.name, row.title, row.length, row.created_at, row.updated_at, row.details)
 
 
 def _append(
@@ -193,15 +180,48 @@ def _append(
     return int(row.length)
 
 
-def _history(connection: sa.Connection, key_id: int, name: str, before: int | None, limit: int) -> list[Message] | None:
-    session_id = connection.execute(sa.select(sessions.c.id).where(_mine(key_id, name))).scalar()
+def _history(
+    connection: sa.Connection, key_id: int, name: str, before: int | None, limit: int, max_chars: int | None
+) -> list[Message] | None:
+    session_id = _id_of(connection, key_id, name)
     if session_id is None:
         return None
     query = sa.select(messages).where(messages.c.session_id == session_id)
     if before is not None:
         query = query.where(messages.c.number < before)
+    if max_chars is not None:
+        first = _first_that_fits(connection, query.order_by(messages.c.number.desc()).limit(limit), max_chars)
+        query = query.where(messages.c.number >= first)
     rows = connection.execute(query.order_by(messages.c.number.desc()).limit(limit)).all()
     return [Message(row.number, row.body, row.created_at) for row in reversed(rows)]
+
+
+def _id_of(connection: sa.Connection, key_id: int, name: str) -> int | None:
+    return connection.execute(sa.select(sessions.c.id).where(_mine(key_id, name))).scalar()
+
+
+def _first_that_fits(connection: sa.Connection, newest: sa.Select[Any], max_chars: int) -> int:
+    """The number of the oldest of these messages that still fits; at least the newest does."""
+    first = 0
+    sizes = newest.with_only_columns(messages.c.number, sa.func.length(messages.c.body).label("size"))
+    for place, row in enumerate(connection.execute(sizes)):
+        max_chars -= row.size
+        if max_chars < 0 and place:
+            break
+        first = row.number
+    return first
+
+
+def _recent(connection: sa.Connection, key_id: int, name: str, max_chars: int) -> Recent | None:
+    found = _history(connection, key_id, name, None, LOOKED_AT, max_chars)
+    if not found or not found[0].number:
+        return None if found is None else Recent(found, [])
+    told = sa.select(messages).where(messages.c.session_id == _id_of(connection, key_id, name))
+    told = told.where(messages.c.number < found[0].number, messages.c.role.in_(INSTRUCTIONS))
+    rows = connection.execute(told.order_by(messages.c.number.desc()).limit(MOST_INSTRUCTIONS)).all()
+    # Those that were given together: their numbers follow on each other.
+    run = [row for place, row in enumerate(rows) if row.number == rows[0].number - place]
+    return Recent(found, [Message(row.number, row.body, row.created_at) for row in reversed(run)])
 
 
 def _page(connection: sa.Connection, key_id: int, after: tuple[float, int] | None, limit: int) -> Page:
@@ -224,3 +244,8 @@ def _read_cursor(cursor: str) -> tuple[float, int]:
 
 def _delete(connection: sa.Connection, key_id: int, name: str) -> bool:
     return connection.execute(sessions.delete().where(_mine(key_id, name))).rowcount > 0
+
+
+def _purge(connection: sa.Connection, before: float) -> int:
+    some = sa.select(sessions.c.id).where(sessions.c.updated_at < before).limit(BATCH)
+    return connection.execute(sessions.delete().where(sessions.c.id.in_(some))).rowcount

@@ -59,11 +59,13 @@ class Store:
         *,
         on_failure: Literal["refuse", "continue"] = "refuse",
         usage_days: int = 0,
+        session_days: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.location = location
         self._on_failure = on_failure
         self._usage_days = usage_days
+        self._session_days = session_days
         self._clock = clock
         self._desk = Desk(Database(location))
         self.keys = Keys(self._desk, clock)
@@ -86,11 +88,16 @@ class Store:
         """Whether it can be read and written, as far as is known, and what is known of keys is fresh."""
         return self.last_error is None and self.keys.fresh
 
+    @property
+    def refuses(self) -> bool:
+        """Whether work is refused while the store cannot be used, rather than done unaccounted."""
+        return self._on_failure == "refuse"
+
     def refusal(self) -> str | None:
         """Why no new work may be taken now, in a sentence for clients; None if it may."""
         if not (self.usage.has_room and self.budgets.has_room):
             return "The gateway cannot account for more requests now."
-        if self._on_failure == "refuse" and not self.healthy:
+        if self.refuses and not self.healthy:
             return "The gateway's store cannot be used now."
         return None
 
@@ -152,6 +159,8 @@ class Store:
 
     async def _purge_once(self) -> None:
         while await self.responses.purge():
+            pass
+        while self._session_days and await self.sessions.purge(self._clock() - self._session_days * DAY):
             pass
         while self._usage_days and await self.usage.purge(self._clock() - self._usage_days * DAY):
             pass

@@ -1,7 +1,7 @@
 """Which messages of a conversation still fit into a model's window: the system's, and the newest.
 
-A pure function. What is left always makes a conversation that upstreams accept: the last message stays, however
-long it is, and none of the tool messages is without the call that it answers. Tokens are estimated (a quarter
+A pure function. What is left is a conversation as OpenAI's API accepts it: the last message stays, however long it
+is, and no tool message is without the call that it answers. Tokens are estimated (a quarter
 of the bytes of the text, which is about right for English and Russian, and for Chinese on the safe side);
 whoever can count may give a function of their own.
 """
@@ -11,16 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from ..estimate import ATTACHMENT, BYTES_PER_TOKEN
+
 __all__ = ["estimate", "trim"]
 
 M = TypeVar("M", bound=Mapping[str, Any])
 
-BYTES_PER_TOKEN = 4
 PER_MESSAGE = 4
 """Tokens of a message's role and frame."""
-
-PER_ATTACHMENT = 800
-"""Tokens for an image or a sound: between those of a small picture and a large one."""
 
 
 def estimate(message: Mapping[str, Any]) -> int:
@@ -61,7 +59,7 @@ def _tokens(value: Any) -> int:
         return len(value.encode("utf-8", "replace")) // BYTES_PER_TOKEN + 1
     if isinstance(value, Mapping):
         if value.get("type") in _ATTACHMENTS:
-            return PER_ATTACHMENT
+            return ATTACHMENT
         return sum(_tokens(inner) for inner in value.values())
     if isinstance(value, Sequence):
         return sum(_tokens(inner) for inner in value)

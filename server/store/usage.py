@@ -79,12 +79,13 @@ class Request(NamedTuple):
 
 
 class Total(NamedTuple):
-    """What was used under one name: a key's id, or `provider/model`."""
+    """What was used under one name: `provider/model`, or a key's, of which `key_id` tells those of one name apart."""
 
     name: str
     requests: int
     prompt_tokens: int
     completion_tokens: int
+    key_id: int | None = None
 
 
 class Usage:
@@ -129,7 +130,8 @@ class Usage:
                 await self._write(batch)
                 for _ in batch:
                     self._rows.popleft()
-            self._some = trio.Event()
+            if self._some.is_set():  # else `run` is waiting for this one
+                self._some = trio.Event()
 
     async def _write(self, batch: list[Request]) -> None:
         try:
@@ -185,19 +187,21 @@ def _count(number: int) -> int:
 
 
 def _totals(connection: sa.Connection, by: Literal["key", "model"], since: float, key_id: int | None) -> list[Total]:
-    requests, usage = schema.requests, schema.usage
-    name = sa.cast(requests.c.key_id, sa.Text) if by == "key" else usage.c.provider + "/" + usage.c.model
+    requests, usage, keys = schema.requests, schema.usage, schema.keys
+    of_key = by == "key"
+    name = keys.c.name if of_key else usage.c.provider + "/" + usage.c.model
+    of = keys.c.id if of_key else sa.null()
     prompt, completion = sa.func.sum(usage.c.prompt_tokens), sa.func.sum(usage.c.completion_tokens)
     query = (
-        sa.select(name, sa.func.count(requests.c.id.distinct()), prompt, completion)
-        .select_from(requests.join(usage, usage.c.request_id == requests.c.id))
+        sa.select(name, sa.func.count(requests.c.id.distinct()), prompt, completion, of)
+        .select_from(requests.join(usage, usage.c.request_id == requests.c.id).join(keys))
         .where(requests.c.started_at >= since)
-        .group_by(name)
+        .group_by(*([name, of] if of_key else [name]))
         .order_by((prompt + completion).desc(), name)
     )
     if key_id is not None:
         query = query.where(requests.c.key_id == key_id)
-    return [Total(str(found[0]), found[1], int(found[2]), int(found[3])) for found in connection.execute(query)]
+    return [Total(row[0], row[1], int(row[2]), int(row[3]), row[4]) for row in connection.execute(query)]
 
 
 def _purge(connection: sa.Connection, before: float) -> int:

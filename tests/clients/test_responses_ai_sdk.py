@@ -1,9 +1,6 @@
 """What our encoder makes of the Responses API, read by Vercel's AI SDK, which speaks it where nothing else is said."""
 
-import json
-
 import pytest
-import trio
 
 import scripted
 from clients import nodes
@@ -23,10 +20,7 @@ def parts(node, nursery):
 
     async def parts(name):
         server = await scripted.listen(nursery, script(name))
-        job = json.dumps({"baseURL": server.base_url, "tools": ["f", "g"]})
-        command = [str(node), "driver.mjs", job]
-        done = await trio.run_process(command, cwd=nodes.AI_SDK, capture_stdout=True)
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        return await nodes.ai_parts(node, server.base_url, tools=["f", "g"])
 
     return parts
 
@@ -68,4 +62,4 @@ async def test_failed(parts):
     assert {part["error"]["message"] for part in found if part["type"] == "error"} == {"boom"}
     assert found[-1]["finishReason"] == "error"
     [error] = [part for part in await parts("failed at once") if part["type"] == "error"]
-    assert error["error"] == {"name": "APICallError", "message": "boom"}
+    assert error["error"] == {"name": "APICallError", "message": "boom", "statusCode": 429}

@@ -6,7 +6,7 @@ import trio.testing
 
 from penstock.server.store import schema
 from penstock.server.store.errors import StoreError
-from penstock.server.store.sessions import Session, is_session_name
+from penstock.server.store.session_rows import Session, is_session_name
 
 
 def said(text, role="user"):
@@ -39,6 +39,35 @@ async def test_any_json_survives(store, key):
     wild = {"role": "user", "content": [{"text": "\0 \ud800 Привет \U0001f44b"}], "n": [1.5, None, 10**30], "": {}}
     await store.sessions.append(key.id, "s", [wild])
     assert (await store.sessions.history(key.id, "s"))[0].body == wild
+
+
+async def test_what_nobody_used_is_swept_with_its_messages(store, key, clock):
+    for name in ("old", "used", "new"):
+        await store.sessions.create(key.id, name)
+        await store.sessions.append(key.id, name, [said(name)])
+        clock.now += 100
+    await store.sessions.append(key.id, "used", [said("again")])
+    assert [await store.sessions.purge(clock.now - 250) for _ in range(2)] == [1, 0]
+    assert await store.sessions.get(key.id, "old") is None
+    assert [session.name for session in (await store.sessions.page(key.id)).sessions] == ["used", "new"]
+    assert await store.sessions.purge(clock.now + 1) == 2
+    assert (await store.sessions.page(key.id)).sessions == []
+
+
+async def test_recent_messages_and_the_instructions_before_them(store, key):
+    assert await store.sessions.recent(key.id, "s", max_chars=100) is None
+    await store.sessions.create(key.id, "s", details={"model": "m"})
+    assert (await store.sessions.get(key.id, "s")).details == {"model": "m"}
+    assert await store.sessions.recent(key.id, "s", max_chars=100) == ([], [])
+    told = [said("A", "system"), said("1"), said("B", "developer"), said("C", "system"), said("2"), said("3")]
+    await store.sessions.append(key.id, "s", told)
+    recent = await store.sessions.recent(key.id, "s", max_chars=40)
+    assert [message.body["content"] for message in recent.messages] == ["3"]
+    assert [message.body["content"] for message in recent.instructions] == ["B", "C"]
+    everything = await store.sessions.recent(key.id, "s", max_chars=1000)
+    assert (len(everything.messages), everything.instructions) == (6, [])
+    assert await texts(store, key, "s", max_chars=1) == ["3"], "the last one comes however long it is"
+    assert await texts(store, key, "s", max_chars=80, before=5) == ["C", "2"]
 
 
 async def test_a_session_is_its_owner_s(store, key, bob):
@@ -104,7 +133,7 @@ async def test_turns_come_in_order_and_one_at_a_time(store, key, bob):
     async with store.sessions.turn(key.id, "s"):
         await request("bob", bob)  # somebody else's session of the same name
     assert order == ["bob", "bob"]
-    assert store.sessions._turns == {}
+    assert not len(store.sessions._turns)
 
 
 async def test_who_leaves_the_queue_or_breaks_lets_the_others_go_on(store, key):
@@ -117,7 +146,7 @@ async def test_who_leaves_the_queue_or_breaks_lets_the_others_go_on(store, key):
             raise KeyError
     async with store.sessions.turn(key.id, "s"):
         assert len(store.sessions._turns) == 1
-    assert store.sessions._turns == {}
+    assert not len(store.sessions._turns)
 
 
 async def test_history_is_read_from_the_end_by_pages(store, key):

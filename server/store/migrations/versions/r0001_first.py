@@ -135,6 +135,7 @@ def upgrade() -> None:
         sa.Column("key_id", SERIAL, nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("details", sa.Text(), nullable=False),
         sa.Column("length", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("updated_at", sa.Double(), nullable=False),
@@ -143,6 +144,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("key_id", "name", name="uq_sessions_key_id_name"),
     )
     op.create_index("ix_sessions_listed", "sessions", ["key_id", "updated_at", "id"])
+    op.create_index("ix_sessions_updated_at", "sessions", ["updated_at"])
 
     op.create_table(
         "messages",
