@@ -11,9 +11,11 @@ session is ever a label.
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -28,6 +30,9 @@ __all__ = ["MAX_SERIES", "Metrics"]
 
 MAX_SERIES = 200
 """Models, of all upstreams together, that have a label of their own."""
+
+FEW = 20
+"""Up to so many series of a histogram are written out where they are, in a few milliseconds; more in a thread."""
 
 SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -126,10 +131,18 @@ class Metrics:
 
     async def expose(self, gateway: Gateway) -> tuple[str, bytes]:
         """All figures, as content type and body."""
-        library = await trio.to_thread.run_sync(_library)
+        if "prometheus_client" not in sys.modules:
+            await trio.to_thread.run_sync(_library)
+        library = _library()
+        families = []
+        for family in self.families(gateway, library):
+            families.append(family)
+            await trio.lowlevel.checkpoint()  # each is counted at once, and streams go on between them
         registry = library.CollectorRegistry(auto_describe=False)
-        registry.register(_Collector(self, gateway, library))
-        return library.CONTENT_TYPE_LATEST, library.generate_latest(registry)
+        registry.register(_Collected(families))
+        write = partial(library.generate_latest, registry)
+        few = len(self._durations.series) <= FEW
+        return library.CONTENT_TYPE_LATEST, write() if few else await trio.to_thread.run_sync(write)
 
     def families(self, gateway: Gateway, library: Any) -> Iterator[Any]:
         """The figures as prometheus_client's families."""
@@ -159,24 +172,29 @@ class Metrics:
         for name, about, value in (
             ("gateway_inflight_requests", "Requests under way.", gateway.ledger.in_flight),
             ("gateway_connections", "Clients' connections.", gateway.connections),
+            ("gateway_ws_connections", "Those of them that are WebSockets.", len(gateway.sockets)),
             ("gateway_draining", "Whether the gateway is shutting down.", int(gateway.draining)),
         ):
             yield core.GaugeMetricFamily(name, about, value=value)
+        up = core.GaugeMetricFamily("gateway_upstream_up", "Whether it answered when last asked.", labels=("upstream",))
+        for name in gateway.catalog.providers:
+            if (state := gateway.upstreams.state(name)) is not None:
+                up.add_metric((name,), int(state.ok))
+        yield up
 
 
 _WHERE = ("route", "upstream", "model")
 _HOW = ("status_class", "stream", "outcome")
 
 
-class _Collector:
-    """What prometheus_client asks."""
+class _Collected:
+    """What prometheus_client asks for families: here they are."""
 
-    def __init__(self, metrics: Metrics, gateway: Gateway, library: Any) -> None:
-        self._asked = metrics, gateway, library
+    def __init__(self, families: list[Any]) -> None:
+        self._families = families
 
-    def collect(self) -> Iterator[Any]:
-        metrics, gateway, library = self._asked
-        return metrics.families(gateway, library)
+    def collect(self) -> list[Any]:
+        return self._families
 
 
 def _library() -> Any:

@@ -1,0 +1,1 @@
+"""What this gateway serves, as an OpenAPI document and as a page. Nothing here is imported before somebody asks."""
