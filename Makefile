@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+# LangChain and LlamaIndex bring an older openai than the suite has; so that is tried there as well.
+FRAMEWORKS := $(VENV)-frameworks
+WITH_OPENAI := frameworks test_clients_page.py test_openai_python.py test_openai_python_errors.py test_completions.py test_responses.py
 
-.PHONY: help serve test test-models lint coverage laws wheel bench bench-check docs clean
+.PHONY: help serve test test-models test-frameworks test-browser test-agents lint coverage laws wheel bench bench-check docs clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -12,11 +15,24 @@ help:  ## What there is to make
 serve: $(VENV)/.server  ## Install, and serve on 127.0.0.1:8777 (ARGS="--port 9000" for options)
 	@$(BIN)/penstock serve $(ARGS)
 
-test: $(VENV)/.test $(VENV)/.node  ## The whole suite, but for the two below
+test: $(VENV)/.test $(VENV)/.node  ## The whole suite, but for what stands below
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-models: $(VENV)/.models  ## Streams from llama.cpp's own server, which comes in a wheel
 	@$(BIN)/python -m pytest -m models $(ARGS)
+
+test-frameworks: $(FRAMEWORKS)/.done  ## LangChain, LlamaIndex and the openai package that they bring
+	@$(FRAMEWORKS)/bin/python -m pytest -m "not node" $(addprefix tests/clients/,$(WITH_OPENAI)) $(ARGS)
+
+# Debian's Chromium is installed where there is none and root may do it; else the tests say that they were skipped.
+test-browser: $(VENV)/.test $(VENV)/.node  ## A page in headless Chromium: CORS, streams, WebSocket
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || test "$$(id -u)" -ne 0 \
+		|| { apt-get update -q && apt-get install -qy --no-install-recommends chromium; } || true
+	@$(BIN)/python -m pytest -m browser tests/clients/test_browser.py $(ARGS)
+
+test-agents: $(VENV)/.test $(VENV)/.node  ## OpenAI's Codex CLI at work through the Responses API
+	@$(BIN)/python tests/clients/nodes.py tests/clients/agents
+	@$(BIN)/python -m pytest -m agents tests/clients/test_codex.py $(ARGS)
 
 lint: $(VENV)/.lint  ## Style and types
 	@$(BIN)/ruff check .
@@ -45,7 +61,7 @@ docs: $(VENV)/.docs  ## Build the pages and the reference into build/docs, and c
 	@$(BIN)/python -m pytest -k "docs or cases or configuration_page or limits_page" $(ARGS)
 
 clean:  ## Remove what was built
-	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(FRAMEWORKS) build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -75,6 +91,12 @@ $(VENV)/.lint: $(VENV)/.test
 
 $(VENV)/.models: $(VENV)/.test
 	$(PIP) install --group models
+	@touch $@
+
+$(FRAMEWORKS)/.done: pyproject.toml
+	$(PYTHON) -m venv $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/python -m pip --disable-pip-version-check -q install --upgrade 'pip>=25.1'
+	$(FRAMEWORKS)/bin/python -m pip --disable-pip-version-check -q install -e '.[server]' --group frameworks
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.server bench/requirements.txt

@@ -36,14 +36,14 @@ async def write(stream: ByteStream, head: bytes, body: bytes | LongBody, deadlin
         return await _write_long(stream, head, body, deadline)
     try:
         for part in [head + body] if len(body) < READ_SIZE else [head, body]:
-            await _send(stream, part, deadline)
+            if (sent := stream.send_now(part)) < len(part):
+                await _send(stream, part, deadline, sent)
     except StreamBroken:
         return False, b""
     return True, b""
 
 
-async def _send(stream: ByteStream, part: bytes, deadline: Deadline) -> None:
-    sent = stream.send_now(part)
+async def _send(stream: ByteStream, part: bytes, deadline: Deadline, sent: int = 0) -> None:
     while sent < len(part):
         sent += await stream.send_some(memoryview(part)[sent:])
         deadline.extend()

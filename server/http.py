@@ -14,12 +14,17 @@ from functools import lru_cache
 from ..protocol.chat import Failed
 from ..protocol.head import RequestHead
 from ..providers.headers import may_travel
+from .access import KEY_HEADERS, shown_keys
 
 __all__ = ["Refusal", "Request", "api_path"]
 
 Headers = list[tuple[str, str]]
 
 MAX_CLIENT_ID = 512
+
+LEAST_KEY = 8
+"""Characters of a key that is looked for in other headers: `none` and the like are dummies, and words as well."""
+
 _ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _USUAL = ("", "keep-alive", "close")
 _SLASHES = re.compile("/+")
@@ -28,7 +33,9 @@ _SLASHES = re.compile("/+")
 class Request:
     """The head of one HTTP request, as the core has read it; its body is the intake's to read."""
 
-    __slots__ = ("_headers", "http10", "keep_alive", "method", "path", "peer", "query", "request_id", "target")
+    __slots__ = (
+        *("_headers", "_shown", "http10", "keep_alive", "method", "path", "peer", "query", "request_id", "target"),
+    )
 
     def __init__(self, head: RequestHead, *, peer: str, request_id: str) -> None:
         self.method = head.method
@@ -40,6 +47,7 @@ class Request:
         self._headers = dict(head.headers)
         if len(self._headers) < len(head.headers):
             self._headers = _joined(head.headers)
+        self._shown = self._given_id()
         raw, _, self.query = head.target.partition("?")
         self.path = api_path(raw)
 
@@ -57,6 +65,7 @@ class Request:
         other._headers = self._headers | changed
         if "x-request-id" not in changes:
             other._headers.pop(b"x-request-id", None)  # it was the connection's
+        other._shown = other._given_id()
         return other
 
     def chosen(self, names: Iterable[str]) -> dict[str, str]:
@@ -65,31 +74,36 @@ class Request:
 
     def travelling(self) -> list[tuple[str, str]]:
         """Those headers that may go further than to us. Which of them do, each upstream's policy says; none of them is
-        a credential, nor concerns this connection only (RFC 9110, section 7.6.1)."""
+        a credential, nor has one in it, nor concerns this connection only (RFC 9110, section 7.6.1)."""
         options = (self.header("connection") or "").lower()
         own = () if options in _USUAL else {option.strip() for option in options.split(",")}
-        return [
+        travels = [
             (name, value.decode("latin-1"))
             for raw, value in self._headers.items()
-            if may_travel(name := raw.decode("latin-1"))
-            and name not in own
-            and (name != "x-request-id" or self.shown_id != self.request_id)
+            if (name := _travels(raw)) and name not in own and (name != "x-request-id" or self._shown)
         ]
+        if travels:
+            keys = [key for key in shown_keys(self.chosen(KEY_HEADERS)) if len(key) >= LEAST_KEY]
+            travels = [header for header in travels if not any(key in header[1] for key in keys)]
+        return travels
 
     @property
     def shown_id(self) -> str:
         """The request's id as its client and the upstream see it: the client's `X-Request-Id`, so that one id leads
         through all that stands in a row, else ours."""
+        return self._shown or self.request_id
+
+    def _given_id(self) -> str:
+        """The client's own id for the request; "" if it gives none that may be shown."""
         said = self.header("x-request-id")
-        return said if said is not None and _ID.fullmatch(said) else self.request_id
+        return said if said is not None and said != self.request_id and _ID.fullmatch(said) else ""
 
     @property
     def ids(self) -> Headers:
         """The headers that say, on any answer, which request it is for."""
-        shown, own = self.shown_id, self.request_id
-        ids = [("x-request-id", shown)]
-        if shown != own:
-            ids.append(("x-penstock-request-id", own))
+        ids = [("x-request-id", self.shown_id)]
+        if self._shown:
+            ids.append(("x-penstock-request-id", self.request_id))
         if said := self._client_id():
             ids.append(("x-client-request-id", said))
         return ids
@@ -98,12 +112,18 @@ class Request:
     def client_id(self) -> str:
         """What the client calls this request (`X-Client-Request-Id`, or its own `X-Request-Id`), for the log; "" if it
         says nothing, or what is nothing for a log line."""
-        shown = self.shown_id
-        return self._client_id() or (shown if shown != self.request_id else "")
+        return self._client_id() or self._shown
 
     def _client_id(self) -> str:
         said = self.header("x-client-request-id") or ""
         return said if len(said) <= MAX_CLIENT_ID and said.isascii() and said.isprintable() else ""
+
+
+@lru_cache(maxsize=256)
+def _travels(raw: bytes) -> str:
+    """The header's name if there may be a policy that lets it through, else ""."""
+    name = raw.decode("latin-1")
+    return name if may_travel(name) else ""
 
 
 def _joined(fields: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

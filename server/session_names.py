@@ -27,6 +27,8 @@ def session_of(request: Request, body: Members) -> tuple[str, bytes | None]:
     Raises Refusal.
     """
     members = [name for name in _NAMES if name in body]
+    if not members and request.header(HEADER) is None:
+        return "", None  # nearly always
     said = [request.header(HEADER), *map(body.value, members)]
     names = {check_name(name, "session_id") for name in said if name not in (None, "")}
     if len(names) > 1:

@@ -310,7 +310,7 @@ def _anthropic(data: bytes) -> Heard:
             case ("thinking_delta", text):
                 heard["reasoning"] += text
             case ("signature_delta", signature):
-                signatures.append(signature)
+                signatures += [signature] if signature else []
             case ("input_json_delta", fragment):
                 calls[-1][2] += fragment
             case ("error", _):

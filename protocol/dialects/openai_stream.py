@@ -45,19 +45,16 @@ T = TypeVar("T")
 def usage_of(raw: dict[str, Any]) -> Usage:
     """OpenAI's usage object as an event."""
 
-    def count(*path: str) -> int:
-        value: Any = raw
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        return counted(value)
-
-    prompt, completion = count("prompt_tokens"), count("completion_tokens")
+    said = raw.get
+    prompt, completion = counted(said("prompt_tokens")), counted(said("completion_tokens"))
+    before, after = said("prompt_tokens_details"), said("completion_tokens_details")
+    cached = counted(before.get("cached_tokens")) if isinstance(before, dict) else 0
     return Usage(
         prompt,
         completion,
-        count("total_tokens") or prompt + completion,
-        cached=count("prompt_tokens_details", "cached_tokens") or count("prompt_cache_hit_tokens"),
-        reasoning=count("completion_tokens_details", "reasoning_tokens"),
+        counted(said("total_tokens")) or prompt + completion,
+        cached=cached or counted(said("prompt_cache_hit_tokens")),
+        reasoning=counted(after.get("reasoning_tokens")) if isinstance(after, dict) else 0,
         raw=raw,
     )
 

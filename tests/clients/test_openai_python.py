@@ -150,11 +150,14 @@ async def _drained(answer):
 async def test_keys_of_clients_stay_here_and_keys_of_upstreams_there(start, connect):
     lines = ['api_key = { env = "LOCAL_KEY" }']
     upstream, gateway = await start(stream(*TOLD), lines=lines, env={"LOCAL_KEY": "sk-upstream"})
-    await connect(gateway.base_url).chunks(extra_headers={"Cookie": "session=1", "X-Custom": "sk-client"})
+    await connect(gateway.base_url).chunks(
+        extra_headers={"Cookie": "session=1", "X-Custom": "sk-client", "X-Team": "blue"}
+    )
     asked = await upstream.request()
     assert asked.headers["authorization"] == "Bearer sk-upstream"
     assert b"sk-client" not in asked.head + asked.body
     assert "cookie" not in asked.headers
+    assert asked.headers["x-team"] == "blue"
 
 
 # -- leaving early

@@ -47,6 +47,7 @@ async def test_upstream_statuses_have_their_classes(start, connect, status, expe
         (429, "insufficient_quota", [("retry-after-ms", "1")], 1),
         (503, None, [("retry-after-ms", "1"), ("x-should-retry", "false")], 1),
         (400, None, [], 1),
+        (400, None, [("retry-after-ms", "1"), ("x-should-retry", "true")], 3),
     ],
 )
 async def test_how_often_the_sdk_tries(start, connect, status, code, headers, requests):

@@ -4,16 +4,19 @@
 //
 // Lines: {"chunk": …} for each chunk of a stream as it comes, {"event": …} for content events of the helper,
 // {"result": …} for what a call returns, and {"error": {…}} for what it throws; with `comments`, {"comment": …}
-// for each comment that leads a piece on the wire. `leaveAfter` leaves a stream after so many chunks, by `break`
-// or by the AbortController (`leaveBy`).
+// for each comment that leads a piece on the wire. `leaveAfter` leaves a stream after so many items, by `break` or
+// by the AbortController (`leaveBy`).
 
 import OpenAI from "openai";
+
+import { besideChat } from "./beside_chat.mjs";
 
 const job = JSON.parse(process.argv[2]);
 const defaults = { apiKey: "sk-client", timeout: 20_000, fetch: watched };
 const client = new OpenAI({ ...defaults, baseURL: job.baseURL, ...job.options });
 const chat = { model: "local/tiny", messages: [{ role: "user", content: "Привет" }], ...job.arguments };
 const ask = { model: "local/tiny", input: "Привет", ...job.arguments };
+const begun = { model: "local/tiny", prompt: "Привет", ...job.arguments };
 
 const print = (line) => process.stdout.write(JSON.stringify(line) + "\n");
 
@@ -30,6 +33,18 @@ async function watched(url, init) {
   return new Response(response.body.pipeThrough(look), response);
 }
 
+// Prints what a stream gives, each under `name`, and returns whether it was left.
+async function each(name, stream) {
+  let count = 0;
+  for await (const item of stream) {
+    print({ [name]: item });
+    if (++count !== job.leaveAfter) continue;
+    if (job.leaveBy === "break") break;
+    stream.controller.abort();
+  }
+  return stream.controller.signal.aborted;
+}
+
 const calls = {
   async whole() {
     const { data, response, request_id } = await client.chat.completions.create(chat).withResponse();
@@ -38,14 +53,7 @@ const calls = {
   },
   async chunks() {
     const stream = await client.chat.completions.create({ ...chat, stream: true });
-    let count = 0;
-    for await (const chunk of stream) {
-      print({ chunk });
-      if (++count !== job.leaveAfter) continue;
-      if (job.leaveBy === "break") break;
-      stream.controller.abort();
-    }
-    print({ result: { aborted: stream.controller.signal.aborted } });
+    print({ result: { aborted: await each("chunk", stream) } });
   },
   async helper() {
     const runner = client.chat.completions.stream(chat);
@@ -53,13 +61,37 @@ const calls = {
     const final = await runner.finalChatCompletion();
     print({ result: final });
   },
+  async completion() {
+    print({ result: await client.completions.create(begun) });
+  },
+  async completionChunks() {
+    const stream = await client.completions.create({ ...begun, stream: true });
+    print({ result: { aborted: await each("chunk", stream) } });
+  },
+  async response() {
+    print({ result: await client.responses.create(ask) });
+  },
   async responseEvents() {
-    for await (const event of await client.responses.create({ ...ask, stream: true })) print({ event });
+    const aborted = await each("event", await client.responses.create({ ...ask, stream: true }));
+    if (aborted) print({ result: { aborted } });
   },
   async responseHelper() {
     const runner = client.responses.stream(ask);
     runner.on("response.output_text.delta", ({ snapshot }) => print({ event: snapshot }));
     print({ result: await runner.finalResponse() });
+  },
+  async storedResponses() {
+    const first = await client.responses.create(ask);
+    const chained = { ...ask, input: job.ask, previous_response_id: first.id };
+    print({ first, retrieved: await client.responses.retrieve(first.id) });
+    const streamed = await client.responses.stream(chained).finalResponse();
+    print({ streamed, refound: await client.responses.retrieve(streamed.id) });
+    const second = await client.responses.create(chained);
+    const items = [];
+    for await (const item of client.responses.inputItems.list(second.id)) items.push(item);
+    print({ second, items, cancelled: await client.responses.cancel(second.id) });
+    await client.responses.delete(first.id);
+    await client.responses.retrieve(first.id);
   },
   async models() {
     const ids = [];
@@ -69,6 +101,7 @@ const calls = {
   async model() {
     print({ result: await client.models.retrieve(job.id) });
   },
+  ...besideChat(client, job, print),
 };
 
 try {
