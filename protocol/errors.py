@@ -1,9 +1,9 @@
 """What can go wrong, and whose fault it is.
 
-    ProtocolError
-    ├── LocalProtocolError        the caller broke the rules: a bug on our side of the wire
-    └── RemoteProtocolError       the peer broke the rules: it knows where (`offset`) and what (`kind`)
-        └── LimitExceeded         the peer sent more of something than it may
+ProtocolError
+├── LocalProtocolError        the caller broke the rules: a bug on our side of the wire
+└── RemoteProtocolError       the peer broke the rules: it knows where (`offset`) and what (`kind`)
+    └── LimitExceeded         the peer sent more of something than it may
 """
 
 __all__ = ["LimitExceeded", "LocalProtocolError", "ProtocolError", "RemoteProtocolError"]

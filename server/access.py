@@ -63,6 +63,11 @@ class Key:
     def __repr__(self) -> str:
         return f"<Key {self.name!r}>"
 
+    @property
+    def opens_all(self) -> bool:
+        """Whether there is no model that it does not open."""
+        return "*" in self.models
+
     def may_use(self, model: str) -> bool:
         """Whether it opens `provider/model`; in the patterns `*` stands for anything, slashes too."""
         return any(pattern.match(model) for pattern in self._patterns)
@@ -147,6 +152,10 @@ class Access:
         if self._origins:
             return origin.lower() in self._origins
         return _is_local_origin(origin)
+
+    def allows_page(self, host: str | None, origin: str) -> bool:
+        """Whether pages of this origin may open what CORS does not guard: those that may call, and our own."""
+        return self.allows_origin(origin) or _same_origin(host, origin)
 
     def _is_ours(self, host: str) -> bool:
         name = _without_port(host)

@@ -72,7 +72,7 @@ def _said(record: Record) -> int:
     """About how many tokens of an answer came. What is no chat (vectors, pictures, sounds) has none."""
     if record.endpoint not in DIALECTS:
         return 0
-    return record.frames if record.stream else record.said // BYTES_PER_TOKEN
+    return record.said // BYTES_PER_TOKEN or record.frames
 
 
 _WAITED = ("client_gone", "timed_out", "shut_down", "completed")

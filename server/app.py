@@ -108,7 +108,13 @@ async def open_store(config: Config, services: trio.Nursery) -> Store | None:
     from .store.errors import StoreError  # SQLAlchemy takes its time and its memory: only where it is used
     from .store.store import Store
 
-    store = Store(config.store_location, on_failure=config.store.on_failure, usage_days=config.store.usage_days)
+    settings = config.store
+    store = Store(
+        config.store_location,
+        on_failure=settings.on_failure,
+        usage_days=settings.usage_days,
+        session_days=settings.session_days,
+    )
     try:
         await services.start(store.run)
     except StoreError as exc:
@@ -227,6 +233,7 @@ def build(
                 make_transport=make_transport,
                 key=config.secrets.get(name, ""),
                 timeouts=config.timeouts.upstream,
+                rules_of_all=config.headers,
             )
             for name, settings in config.providers.items()
         ]

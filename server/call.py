@@ -21,12 +21,13 @@ from ..protocol.dialects.responses_request import to_chat
 from ..protocol.errors import RemoteProtocolError
 from ..protocol.members import Members
 from ..providers.catalog import AmbiguousModel, Target, UnknownModel
-from ..providers.provider import FORWARDED
 from ..providers.settings import Timeouts, TimeoutSettings
 from . import refusal
 from .access import Key
 from .config import Limits
 from .doors import Door
+from .session_names import session_of
+from .session_turn import CONVERSATIONS
 from .work import Chat, Work
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from .http import Request
     from .witness import Witness
 
-__all__ = ["Call", "call_for", "make_call", "model_of", "read_members"]
+__all__ = ["Call", "call_for", "call_of", "make_call", "model_of", "read_members"]
 
 SMALL_BODY = 65536
 """Up to so many bytes a body is parsed in one go (well under a millisecond); larger ones in slices."""
@@ -49,7 +50,7 @@ LEAST_KEEPALIVE = 0.01
 
 
 class Call(NamedTuple):
-    """One request that may be served: the `work`, who does it and who wants it."""
+    """One request that may be served: the `work`, who does it and who wants it, and the session that it is part of."""
 
     work: Work
     model: str
@@ -64,6 +65,7 @@ class Call(NamedTuple):
     timeouts: TimeoutSettings
     forward: Collection[tuple[str, str]]
     witnesses: tuple[Witness, ...] = ()
+    session: str = ""
 
     @property
     def keepalive(self) -> float:
@@ -77,19 +79,18 @@ class Call(NamedTuple):
             return provider.timeouts
         return provider.timeouts.with_changes(self.timeouts)
 
-    def without_body(self) -> Call:
-        """The call when nothing can be asked again."""
-        return self._replace(work=self.work.without_body(), forward=())
-
 
 async def make_call(gateway: Gateway, request: Request, raw: bytes, key: Key | None, door: Door) -> Call:
     """Read and judge a request for a model's answer in the dialect of its door, of which `raw` is the body. Raises
     Refusal."""
-    limits = gateway.config.limits
-    body = await read_members(raw, limits.json_depth)
+    return await call_of(gateway, request, await read_members(raw, gateway.config.limits.json_depth), key, door)
+
+
+async def call_of(gateway: Gateway, request: Request, body: Members, key: Key | None, door: Door) -> Call:
+    """The same for a body that was read. Raises Refusal."""
     model = model_of(body)
     if door.dialect == "openai":
-        body = _with_messages(body, limits.json_depth)
+        body = _with_messages(body, gateway.config.limits.json_depth)
     _check_needs(body, door)
     stream = _flag(body, "stream", door.streams)
     options = body.value("stream_options") if "stream_options" in body else None
@@ -103,6 +104,14 @@ async def make_call(gateway: Gateway, request: Request, raw: bytes, key: Key | N
 async def call_for(gateway: Gateway, request: Request, key: Key | None, model: str, work: Work) -> Call:
     """The call for a work that was read: whom the model leads to, and whether the key may go there. Raises Refusal."""
     said = _timeouts(request.header(TIMEOUTS_HEADER))
+    if key is not None and not key.opens_all and isinstance(work, Chat) and "models" in work.body:
+        # OpenRouter's list of models to fall back on.
+        raise refusal.forbidden("This key opens certain models only, and may not name others by 'models'.", "models")
+    session = ""
+    if isinstance(work, Chat) and work.door.dialect in CONVERSATIONS:
+        session, rest = session_of(request, work.body)
+        if rest is not None:
+            work = work.with_body(await read_members(rest, gateway.config.limits.json_depth))
     return Call(
         work=work,
         model=model,
@@ -115,12 +124,17 @@ async def call_for(gateway: Gateway, request: Request, key: Key | None, model: s
         created=int(time.time()),
         limits=gateway.config.limits,
         timeouts=said,
-        forward=request.chosen(FORWARDED).items(),
+        forward=request.travelling(),
+        session=session,
     )
 
 
 def model_of(body: Members) -> str:
     """What the body calls its model. Raises Refusal."""
+    for name in body.names():
+        if len(name) == 5 and name != "model" and name.casefold() == "model":
+            # Go's JSON takes any case for the name, and the last one counts: what is judged must be what is called.
+            raise refusal.bad_request("'model' must be written in lower case, and once.", "invalid_value", "model")
     model = body.value("model") if "model" in body else None
     if model is None:
         raise refusal.bad_request("Missing required parameter: 'model'.", "missing_required_parameter", "model")

@@ -23,7 +23,7 @@ import click
 from .access import is_origin
 from .cli_common import Sorry, config_option
 from .config import ConfigError, store_location
-from .key_facts import facts, moment_text
+from .key_facts import facts, fault_in_expiry, fault_in_name, moment_text
 from .store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -54,10 +54,11 @@ def moment(text: str) -> float:
     try:
         date = datetime.fromisoformat(text)
     except ValueError:
-        return time.time() + duration(text)
-    when = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
-    if when <= time.time():
-        raise click.BadParameter(f"{text} is past.")
+        when = time.time() + duration(text)
+    else:
+        when = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    if fault := fault_in_expiry(when, time.time()):
+        raise click.BadParameter(f"{text}: {fault}")
     return when
 
 
@@ -138,7 +139,8 @@ def create(
       penstock keys create trial --token-budget 1000000 --budget-period month
       KEY=$(penstock keys create script)
     """
-    _check_name(name)
+    if fault := fault_in_name(name):
+        raise Sorry(fault)
     for origin in origins:
         if not is_origin(origin):
             raise Sorry(f"{origin!r} is no origin like https://chat.example.com, without a path.")
@@ -255,11 +257,6 @@ def _opened(location: Location) -> Iterator[Database]:
 def _is_absent(location: Location) -> bool:
     """Whether there is no store yet: to look into it is no reason to make one."""
     return location.file is not None and not location.file.exists()
-
-
-def _check_name(name: str) -> None:
-    if not name.strip() or not name.isprintable() or len(name) > 100:
-        raise Sorry("A key's name must be readable, and not longer than 100 characters.")
 
 
 def _unknown(name: str) -> Sorry:

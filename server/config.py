@@ -20,6 +20,7 @@ from msgspec import Meta
 from ..providers.settings import (
     Count,
     FilePath,
+    HeaderTable,
     ProviderSettings,
     RouteSettings,
     Seconds,
@@ -38,6 +39,7 @@ __all__ = [
     "KeySettings",
     "Limits",
     "Server",
+    "SessionSettings",
     "Shape",
     "StartError",
     "StoreSettings",
@@ -70,6 +72,7 @@ class Server(Settings, frozen=True):
     allowed_origins: list[str] = []
     open_without_keys: bool = False
     half_closed: Literal["leave", "serve"] = "leave"
+    metrics: Literal["loopback", "key", "open"] = "loopback"
 
 
 class TimeoutTable(TimeoutSettings, frozen=True):
@@ -79,6 +82,8 @@ class TimeoutTable(TimeoutSettings, frozen=True):
     header: Seconds = 10.0
     body: Seconds = 30.0
     keep_alive: Seconds = 75.0
+    websocket_initialize: Seconds = 10.0
+    websocket_ping: Seconds = 25.0
 
     @property
     def upstream(self) -> TimeoutSettings:
@@ -98,6 +103,18 @@ class Limits(Settings, frozen=True):
     json_depth: Depth = 128
     connections: Number = 10000
     requests: Number = 4096
+    upload_bytes: Size = 104857600
+    spool_bytes: Size = 1048576
+    uploads: Number = 64
+    websocket_message_bytes: Size = 16777216
+    websocket_requests: Number = 64
+
+
+class SessionSettings(Settings, frozen=True):
+    """`[sessions]`: conversations that the gateway remembers."""
+
+    window_tokens: Number = 32768
+    wait: Seconds = 60.0
 
 
 class StoreSettings(Settings, frozen=True):
@@ -110,6 +127,7 @@ class StoreSettings(Settings, frozen=True):
     on_failure: Literal["refuse", "continue"] = "refuse"
     response_days: Count = 30
     usage_days: Count = 365
+    session_days: Count = 0
 
 
 class KeySettings(Settings, frozen=True):
@@ -127,7 +145,9 @@ class Shape(Settings, frozen=True):
     server: Server = Server()
     timeouts: TimeoutTable = TimeoutTable()
     limits: Limits = Limits()
+    sessions: SessionSettings = SessionSettings()
     store: StoreSettings = StoreSettings()
+    headers: HeaderTable = HeaderTable()
     providers: dict[str, ProviderSettings] = {}
     routes: dict[str, RouteSettings] = {}
     aliases: dict[str, str] = {}
@@ -139,6 +159,7 @@ class Config:
 
     __slots__ = (
         "aliases",
+        "headers",
         "keys",
         "limits",
         "offered",
@@ -146,6 +167,7 @@ class Config:
         "routes",
         "secrets",
         "server",
+        "sessions",
         "shape",
         "sources",
         "store",
@@ -170,6 +192,8 @@ class Config:
         self.server = shape.server
         self.timeouts = shape.timeouts
         self.limits = shape.limits
+        self.headers = shape.headers
+        self.sessions = shape.sessions
         self.store = shape.store
         self.store_location = store_location
         """Where the store is; None if there is none."""
@@ -223,6 +247,7 @@ def _refuse_single_underscores(environ: Mapping[str, str]) -> None:
         ("server", Server),
         ("timeouts", TimeoutTable),
         ("limits", Limits),
+        ("sessions", SessionSettings),
         ("store", StoreSettings),
     ):
         for key in shape.__struct_fields__:

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 from msgspec import UNSET
 
+from ..providers.headers import HeaderPolicy
 from ..providers.presets import PRESETS
-from ..providers.settings import ProviderSettings
+from ..providers.settings import HeaderRules, ProviderSettings
 from .access import is_host_name, is_origin
 from .config_reader import did_you_mean
 from .config_sources import KeyPath, Sources, dotted
@@ -36,6 +37,8 @@ def check(shape: Shape, providers: Providers, sources: Sources) -> None:
     """Raise ConfigError for the first thing that cannot be. `providers` has those that nobody configured too."""
     _check_names(shape, providers, sources)
     _check_server(shape, sources)
+    for direction in ("request", "response"):
+        _check_rules(("headers", direction), getattr(shape.headers, direction), sources)
     for name, settings in shape.providers.items():
         _check_provider(("providers", name), settings, sources)
     _check_routes(shape, providers, sources)
@@ -114,8 +117,17 @@ def _check_provider(path: KeyPath, settings: ProviderSettings, sources: Sources)
                 "must not be set here, since it carries a secret: use api_key, with { env = ... } or { file = ... }."
             )
             raise sources.error((*path, "headers", header), problem)
+    for table in ("request_headers", "response_headers"):
+        _check_rules((*path, table), getattr(settings, table), sources)
     if settings.ca_file is not UNSET:
         _check_readable((*path, "ca_file"), settings.ca_file, sources)
+
+
+def _check_rules(path: KeyPath, said: HeaderRules, sources: Sources) -> None:
+    try:
+        HeaderPolicy(said)
+    except ValueError as exc:
+        raise sources.error(path, f"cannot be: {exc}.") from exc
 
 
 def _check_url(path: KeyPath, url: str, sources: Sources) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from ..providers.headers import REQUEST_RULES, RESPONSE_RULES, rules
 from ..providers.presets import PRESETS, Preset
-from ..providers.settings import DEFAULT_TIMEOUTS, ProviderSettings, TimeoutSettings
+from ..providers.settings import DEFAULT_TIMEOUTS, HeaderRules, ProviderSettings, TimeoutSettings
 from .config import Config
 from .config_sources import KeyPath, dotted
 from .redaction import MASK, Redactor
@@ -37,11 +38,13 @@ def show(config: Config) -> str:
 
 def _settings(config: Config) -> Iterator[Line]:
     path: KeyPath
-    there = ("server", "timeouts", "limits")
+    there = ("server", "timeouts", "limits", "sessions")
     for section in there if config.store_location is None else (*there, "store"):
         for name, value in msgspec.structs.asdict(getattr(config, section)).items():
             path = (section, name)
             yield path, getattr(DEFAULT_TIMEOUTS, name) if value is UNSET else value, _origin(config, path)
+    for direction, usual in (("request", REQUEST_RULES), ("response", RESPONSE_RULES)):
+        yield from _rules(config, ("headers", direction), rules(usual, getattr(config.headers, direction)))
     for name, provider in config.providers.items():
         yield from _provider(config, name, provider)
     for name, route in config.routes.items():
@@ -61,11 +64,19 @@ def _provider(config: Config, name: str, settings: ProviderSettings) -> Iterator
         elif key == "headers":
             for header in value:
                 yield (*path, header), MASK, _origin(config, (*path, header))
+        elif key in ("request_headers", "response_headers"):
+            yield from _rules(config, path, value)
         elif key == "base_url" and value is UNSET:
             if not preset.embedded:
                 yield path, preset.base_url, f"preset {preset.name}"
         elif value is not UNSET:
             yield path, value, _origin(config, path)
+
+
+def _rules(config: Config, path: KeyPath, said: HeaderRules) -> Iterator[Line]:
+    for name, value in _said(said):
+        shown = dict.fromkeys(value, MASK) if name == "add" else value
+        yield (*path, name), shown, _origin(config, (*path, name))
 
 
 def _timeouts(config: Config, path: KeyPath, given: TimeoutSettings, preset: Preset) -> Iterator[Line]:

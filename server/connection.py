@@ -7,7 +7,6 @@ connection after the answer; after a whole request it does not.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -16,14 +15,12 @@ from ..protocol.errors import RemoteProtocolError
 from ..providers.stream import ByteStream, StreamBroken
 from . import refusal
 from .gateway import Gateway
-from .http import Refusal, Request
+from .http import Request
 from .intake import Intake
 from .reply import ClientStalled, Reply
 from .routes import dispatch
 
 __all__ = ["Connection"]
-
-log = logging.getLogger("penstock")
 
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 64 << 20
@@ -88,7 +85,7 @@ class Connection:
             raise
         except Exception as exc:
             reply = reply or self._reply(None)
-            refused = _refusal_for(exc, reply)
+            refused = refusal.refusal_for(exc, dict(reply.common)["x-request-id"])
             if reply.committed:
                 return False  # without the terminator: the client must not take this for the end
             if not intake.discard_body() or isinstance(exc, RemoteProtocolError):
@@ -104,7 +101,7 @@ class Connection:
     def _reply(self, request: Request | None) -> Reply:
         keep_alive = request is not None and request.keep_alive and not self._gateway.draining
         reply = Reply(self._stream, request, self._gateway.timeouts.write, keep_alive=keep_alive)
-        reply.common = [("x-request-id", request.request_id if request else self._gateway.next_request_id())]
+        reply.common = request.ids if request else [("x-request-id", self._gateway.next_request_id())]
         return reply
 
     async def _linger(self) -> None:
@@ -117,13 +114,3 @@ class Connection:
         self._stream.end_sending()
         with trio.move_on_after(LINGER_SECONDS):
             await self._intake.discard_all(LINGER_BYTES)
-
-
-def _refusal_for(exc: Exception, reply: Reply) -> Refusal:
-    """What is said to the client about `exc`; what is neither its fault nor a refusal is a bug, and is logged."""
-    if isinstance(exc, Refusal):
-        return exc
-    if isinstance(exc, RemoteProtocolError):
-        return refusal.from_protocol(exc)
-    log.error("bug while serving %s", dict(reply.common).get("x-request-id"), exc_info=exc)
-    return Refusal(refusal.internal())

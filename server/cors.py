@@ -20,9 +20,10 @@ __all__ = ["headers", "preflight"]
 
 METHODS = "GET, POST, DELETE, OPTIONS"
 EXPOSED = (
-    "x-request-id, openai-processing-ms, retry-after, retry-after-ms, x-should-retry, x-penstock-provider, "
+    "x-request-id, x-client-request-id, x-penstock-request-id, x-upstream-request-id, "
+    "openai-processing-ms, retry-after, retry-after-ms, x-should-retry, x-penstock-provider, "
     "x-penstock-attempts, x-ratelimit-limit-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, "
-    "x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, x-ratelimit-reset-tokens"
+    "x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, x-ratelimit-reset-tokens, x-session-id"
 )
 MAX_REQUESTED = 64
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")

@@ -1,7 +1,7 @@
 """The client's side of an exchange: the commit point, what is written, what fills a silence, and who looks on.
 
 The status line goes out with the first byte of the answer, or with the first filler of a silence; from then on
-nothing can be tried again, and the call lets go of its body. Who looks on sees every byte before it is sent, and
+nothing can be tried again, and the work lets go of its body. Who looks on sees every byte before it is sent, and
 has settled before the last ones are (`witness`).
 """
 
@@ -73,7 +73,7 @@ class Delivery:
             headers = [("content-type", content_type), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
             self._record.first_at = trio.current_time()
             self.reply.begin(200, [*headers, *self._headers()])
-            self.call = self.call.without_body()
+            self.call.work.let_go()
 
     def _headers(self) -> Headers:
         attempts = self._record.attempts
@@ -81,12 +81,15 @@ class Delivery:
         headers = [("openai-processing-ms", str(round(took * 1000))), ("x-penstock-attempts", str(len(attempts)))]
         if attempts:
             headers.append(("x-penstock-provider", attempts[-1].provider))
-        return headers + self.kept
+        ours = {name for name, _ in self.reply.common}  # our own word stands, of limits above all
+        return headers + [header for header in self.kept if header[0] not in ours]
 
     async def complete(self, passing: Passing, last: bytes, ending: Ending) -> Ending | Failed:
         """Bring the answer to its end: `last` is the rest of a stream, or a whole body. Returns the ending; or why
         it was not kept, if whoever looks on could not, and nothing has reached the client yet."""
         work = self.call.work
+        if not work.stream:
+            self._record.said = len(last)
         if not self.settled:
             for witness in self.call.witnesses:
                 witness.saw(last)
@@ -124,12 +127,18 @@ class Delivery:
 
     async def settle(self, ending: Ending, usage: Usage | None) -> None:
         """Those who look on write down what they have to: whatever happens meanwhile, but not for ever. Raises Refusal
-        where one of them cannot."""
+        where one of them cannot; those after it are told that the answer failed."""
         self.settled = True
         self._record.usage = usage
+        trouble: Exception | None = None
         with trio.move_on_after(SETTLE_SECONDS, shield=True) as scope:
             for witness in self.call.witnesses:
-                await witness.settle(ending, self._record)
+                try:
+                    await witness.settle(ending, self._record)
+                except Exception as exc:
+                    trouble, ending = trouble or exc, ending._replace(kind="failed")
+        if trouble is not None:
+            raise trouble
         if scope.cancelled_caught:
             raise refusal.busy("What this answer promises could not be written down in time.")
 

@@ -8,11 +8,11 @@ dialect's encoder has to be told.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..protocol.dialects import DIALECTS
+from ..protocol.dialects.ollama import Times
 from ..protocol.members import Members
 
 __all__ = ["DOORS", "Door"]
@@ -47,31 +47,13 @@ class Door(NamedTuple):
         return kind
 
 
-class _Durations(Mapping[str, int]):
-    """Ollama's durations in nanoseconds, as they are when they are asked for."""
-
-    def __init__(self) -> None:
-        self._begun = time.monotonic_ns()
-
-    def __getitem__(self, key: str) -> int:
-        if key != "total_duration" and key != "eval_duration":
-            raise KeyError(key)
-        return max(1, time.monotonic_ns() - self._begun)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(("total_duration", "eval_duration"))
-
-    def __len__(self) -> int:
-        return 2
-
-
 def _ollamas(body: Members) -> dict[str, Any]:
-    created_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return {"created_at": created_at, "durations": _Durations()}
+    return {"times": Times(time.monotonic_ns, time.time_ns())}
 
 
 def _responses(body: Members) -> dict[str, Any]:
-    return {"request": {name: body.value(name) for name in body.names() if name != "input"}}
+    asked = {name: body.value(name) for name in body.names() if name != "input"}
+    return {"request": {**asked, "store": False}}  # true only where it is kept, which is not known yet
 
 
 DOORS: Mapping[str, Door] = {

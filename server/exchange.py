@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange", "Presence"]
 
+SLICE = 16384
+"""Bytes of an answer in one piece that are looked at between two turns of the loop: they may be many numbers."""
+
 LAST_WORD = 2.0  # seconds for an error to reach a client after a deadline: it may be the slow one
 _NEVER = float("inf")
 _NOBODYS_FAILURE = ("completed", "client_gone", "shut_down")
@@ -65,6 +68,7 @@ class Exchange:
     """Serves one `call` on one `reply`; `presence` tells when the client leaves."""
 
     __slots__ = (
+        "_cancelled",
         "_deadline",
         "_delivery",
         "_gateway",
@@ -90,7 +94,7 @@ class Exchange:
             peer=call.peer,
             endpoint=call.work.endpoint,
             owner=call.owner,
-            asked=call.work.tokens[0],
+            asked=call.work.tokens[0] if gateway.accounts is not None else 0,
         )
         self._delivery = Delivery(call, reply, self._record)
         self._targets = call.targets
@@ -98,6 +102,12 @@ class Exchange:
         self._passing: Passing | None = None
         self._target: Target | None = None
         self._interrupted: Ending | None = None
+        self._cancelled = False
+
+    @property
+    def streams(self) -> bool:
+        """Whether its answer goes out as it comes."""
+        return self._delivery.call.work.stream
 
     @property
     def _usage(self) -> Usage | None:
@@ -134,6 +144,16 @@ class Exchange:
     def shut_down(self) -> None:
         """The time for draining is over: end the stream with an error that the client can read."""
         self._interrupt(Ending("shut_down"))
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request that it serves."""
+        return self._record.request_id
+
+    def cancel(self) -> None:
+        """Whoever asked wants no more of it, and said so elsewhere: end the answer with an error that says that."""
+        self._cancelled = self._interrupted is None
+        self._interrupt(Ending("client_gone"))
 
     def _client_left(self) -> None:
         target, deadline = self._target, self._deadline
@@ -181,7 +201,7 @@ class Exchange:
         return Ending("client_gone") if self._reply.muted else outcome.ending
 
     def _has_left(self) -> bool:
-        return self._interrupted is not None and self._interrupted.kind == "client_gone"
+        return self._interrupted is not None and self._interrupted.kind == "client_gone" and not self._cancelled
 
     async def _attempt(self, target: Target) -> Outcome:
         call, provider = self._delivery.call, target.provider
@@ -198,7 +218,8 @@ class Exchange:
             return Outcome(Ending("failed"), refused.failed, again=True, asked=False)
         alarm, timeouts = self._presence.alarm, call.timeouts_for(provider)
         until = self._record.started_at + timeouts.total if timeouts.total else _NEVER
-        deadline = Deadline(timeouts, until=until, whole=not call.work.stream, clock=alarm)
+        whole = "" if call.work.stream else call.work.deadline
+        deadline = Deadline(timeouts, until=until, whole=whole, clock=alarm)
         self._target, self._deadline = target, deadline
         self._reply.deadline = deadline
         self._reply.write_timeout = timeouts.write or _NEVER
@@ -206,7 +227,9 @@ class Exchange:
         try:
             with deadline.scope:
                 response = await provider.transport.send(request, deadline)
-                del call, request  # an open stream need not hold what was asked
+                del request  # an open stream need not hold what was asked
+                attempt.status = response.status
+                self._delivery.kept = upstream_answer.kept_headers(response, provider.answers)
                 outcome = await self._answer(source, response, deadline)
             if deadline.scope.cancelled_caught:
                 if response is not None:
@@ -218,6 +241,7 @@ class Exchange:
             if response is not None:
                 response.close()
             provider.slots.release()
+            attempt.asked = deadline.which not in ("", "connect")
             self._reply.deadline = None
             alarm.clear()
         if outcome.ending.kind not in _NOBODYS_FAILURE and not self._reply.muted and self._interrupted is None:
@@ -227,14 +251,12 @@ class Exchange:
     async def _answer(self, source: str, response: UpstreamResponse, deadline: Deadline) -> Outcome:
         """Pass the upstream's answer on; what is returned has reached the client unless it is `failed`."""
         redactor, call = self._gateway.redactor, self._delivery.call
-        self._delivery.kept = upstream_answer.kept_headers(response)
         if response.status != 200:
             failed = redactor.failed(await upstream_answer.read_error(response))
             return Outcome(Ending("failed"), failed, again=_worth_another_try(failed))
         content_type = response.header("content-type")
         passing = self._passing = call.work.passing(call, source, content_type, redactor.failed)
         passes = self._stream if call.work.stream else self._whole
-        del call  # see above
         last = await passes(response, passing, deadline)
         if passing.ending == Ending("completed"):
             response.finish(settle=True)  # before the client takes it: the connection may serve others
@@ -282,7 +304,10 @@ class Exchange:
 
     async def _whole(self, response: UpstreamResponse, passing: Passing, deadline: Deadline) -> bytes:
         while not passing.ended and (piece := await response.receive()):
-            passing.feed(piece)
+            for at in range(0, len(piece), SLICE):
+                if at:
+                    await trio.lowlevel.checkpoint()
+                passing.feed(piece[at : at + SLICE])
             if passing.finished and deadline.which != "settle":
                 deadline.enter("settle")
         return passing.close()
@@ -290,10 +315,10 @@ class Exchange:
     async def _expired(self, target: Target, deadline: Deadline) -> Outcome:
         """A deadline ran out, or the gateway's own time did."""
         which, passing = deadline.fired, self._passing
-        if self._interrupted is not None and self._interrupted.kind == "client_gone":
+        if self._interrupted is not None and self._has_left():
             return Outcome(self._interrupted)
         if self._interrupted is not None:
-            failed = refusal.busy("The gateway is shutting down.").failed
+            failed = refusal.cancelled() if self._cancelled else refusal.busy("The gateway is shutting down.").failed
             ending, again = self._interrupted, False
         elif which == "settle" and passing is not None:  # every choice has finished: only usage was awaited
             return await self._deliver(passing, passing.close())
@@ -315,7 +340,7 @@ class Exchange:
         """The upstream could not be reached, or its connection broke."""
         passing, provider = self._passing, self._record.attempts[-1].provider
         if passing is not None and (passing.started or passing.finished):
-            last = passing.close()  # it knows whether all had been said
+            last = passing.cut()  # it knows whether all had been said
             if passing.started:
                 return await self._deliver(passing, last)
         kind = "failed" if response is None else "truncated"

@@ -69,7 +69,7 @@ _NOTHING = JsonCargo(Members(b"{}", []))
 class Forward(Work):
     """One request to pass on. `content_type` is that of the answer, where the upstream does not say one."""
 
-    __slots__ = ("cargo", "content_type", "endpoint", "operation", "stream", "tokens")
+    __slots__ = ("cargo", "content_type", "endpoint", "operation", "stream")
 
     form = ""
     """The form of embeddings that the client reads."""
@@ -79,7 +79,11 @@ class Forward(Work):
         self.cargo = cargo
         self.stream = stream
         self.content_type = content_type
-        self.tokens = (cargo.tokens, 0)
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """See `Work`."""
+        return self.cargo.tokens, 0
 
     def source(self, provider: Provider) -> str:
         """The operation itself."""

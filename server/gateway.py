@@ -17,13 +17,18 @@ from .gate import Gate
 from .ledger import Ledger
 from .metrics import Metrics
 from .redaction import Redactor
+from .session_memory import MemorySessions
+from .upstreams import Upstreams
 
 if TYPE_CHECKING:
     from ..providers.catalog import Catalog
     from .config import Config
     from .exchange import Exchange
     from .intake import Intake
+    from .socket.socket import Socket
+    from .store.sessions import Sessions
     from .store.store import Store
+    from .stored_responses import Answering
 
 __all__ = ["Gateway"]
 
@@ -37,19 +42,25 @@ class Gateway:
         self.store = store
         self.access = Access(config)
         self.gate = Gate(config, store)
+        self.answering: dict[tuple[int, str], Answering] = {}
+        """The responses under way that will be kept, by owner and id."""
+        self.sessions: Sessions | MemorySessions = MemorySessions() if store is None else store.sessions
         self.accounts = Accounts(store) if store is not None else None
         self.proxies = TrustedProxies(config.server.trusted_proxies)
         self.redactor = Redactor(config.secrets.values())
         self.ledger = Ledger()
         self.metrics = Metrics()
-        self.ledger.readers.append(self.metrics.read)
+        self.upstreams = Upstreams()
+        self.ledger.readers += [self.metrics.read, self.upstreams.read]
         if self.accounts is not None:
             self.ledger.readers.append(self.accounts.book)
         self.timeouts = DEFAULT_TIMEOUTS.with_changes(config.timeouts.upstream)
         self.exchanges: set[Exchange] = set()
         self.idle: set[Intake] = set()
+        self.sockets: set[Socket] = set()
         self.connections = 0
         self.admitted = 0
+        self.uploads = 0
         self.draining = False
         self._quiet = trio.Event()
         self._deserted = trio.Event()
@@ -67,6 +78,8 @@ class Gateway:
         self.draining = True
         for intake in list(self.idle):
             intake.stop_waiting()
+        for socket in list(self.sockets):
+            socket.drain()
         self.note_change()
 
     def note_change(self) -> None:

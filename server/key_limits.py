@@ -10,7 +10,7 @@ for. One request that is larger than the bucket is let in when the bucket is ful
     if isinstance(admitted, Denied): 429, with admitted.retry_after and admitted.headers
     with admitted:                      # the place among the parallel ones is given back on every path
         ...
-        admitted.settle(1234)
+        admitted.settle(1234)           # without it the request is as if it had not come
 
 The limits are this process's. Clocks are arguments: a function that gives monotonic seconds.
 """
@@ -24,6 +24,9 @@ from typing import NamedTuple, Protocol
 __all__ = ["Admitted", "Denied", "KeyLimits", "Rates"]
 
 MINUTE = 60.0
+
+DEBT = 60 * MINUTE
+"""Seconds for which one answer can shut a key out at most: upstreams can say any number of tokens."""
 
 PARALLEL_RETRY = 1.0
 """Seconds after which to try again where it is other requests that must end first: nobody knows when."""
@@ -70,7 +73,7 @@ class _Bucket:
     def take(self, amount: float) -> None:
         """Take so much out, or put it back; without a rate there is nothing to count."""
         if self.rate:
-            self.level -= amount
+            self.level = max(self.level - amount, -self.rate * DEBT / MINUTE)
 
     def wait_for(self, amount: float) -> float:
         """Seconds until so much is there, or until the bucket is full if it never holds so much."""
@@ -104,20 +107,24 @@ class _State:
 
 
 class Admitted:
-    """A request that was let in. To be released, once or more often; as a context it does that itself."""
+    """A request that was let in. To be released, once or more often; as a context it does that itself, and a request
+    that was never settled by then is as if it had not come."""
 
-    __slots__ = ("_clock", "_estimate", "_released", "_state")
+    __slots__ = ("_clock", "_estimate", "_released", "_settled", "_state")
 
     def __init__(self, state: _State, estimate: int, clock: Callable[[], float]) -> None:
         self._state = state
         self._estimate = estimate
         self._clock = clock
         self._released = False
+        self._settled = False
 
     def __enter__(self) -> Admitted:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self._settled:
+            self._withdraw()
         self.release()
 
     @property
@@ -132,6 +139,13 @@ class Admitted:
         self._state.tokens.fill(self._clock())
         self._state.tokens.take(tokens - self._estimate)
         self._estimate = tokens
+        self._settled = True
+
+    def _withdraw(self) -> None:
+        """Nothing was asked of anybody: give back what was taken."""
+        self.settle(0)
+        self._state.requests.fill(self._clock())
+        self._state.requests.take(-1)
 
     def release(self) -> None:
         """Give the place among the parallel ones back. Never waits, never raises."""
@@ -158,6 +172,7 @@ class KeyLimits:
             state = self._states[key_id] = _State(now)
         state.requests.fill(now, rates.requests_per_minute)
         state.tokens.fill(now, rates.tokens_per_minute)
+        tokens = min(tokens, rates.tokens_per_minute)  # one that is larger than the bucket takes all of it
         denied = self._judge(state, rates, tokens)
         if denied is not None:
             return denied

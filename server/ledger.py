@@ -21,20 +21,28 @@ log = logging.getLogger("penstock.requests")
 
 
 class Attempt:
-    """One call of one upstream. `failure` is a short fixed word; "" if it answered, or was not to blame."""
+    """One call of one upstream. `failure` is a short fixed word; "" if it answered, or was not to blame. `status` is
+    what it answered with, 0 if it did not; `asked` is whether it was connected to, so that it may have begun."""
 
-    __slots__ = ("failure", "model", "provider")
+    __slots__ = ("asked", "failure", "model", "provider", "status")
 
     def __init__(self, provider: str, model: str = "") -> None:
         self.provider = provider
         self.model = model
+        self.asked = False
         self.failure = ""
+        self.status = 0
+
+    @property
+    def took_it(self) -> bool:
+        """Whether it took the request on, and will want to be paid for the prompt: it answered, or was waited for."""
+        return self.status == 200 or (self.asked and not self.status)
 
 
 class Record:
     """What is known of one request. Times are on trio's clock, in seconds; `owner` is who is billed, by the store's
     id; `asked` estimates the tokens of the prompt, `first_at` is when the answer began to go out, and `frames` counts
-    what came of it, where streamed.
+    what came of it, where streamed; `said` has the bytes of an answer in one piece.
     """
 
     __slots__ = (
@@ -51,6 +59,7 @@ class Record:
         "owner",
         "peer",
         "request_id",
+        "said",
         "started_at",
         "status",
         "stream",
@@ -81,6 +90,7 @@ class Record:
         self.owner = owner
         self.asked = asked
         self.frames = 0
+        self.said = 0
         self.first_at = 0.0
         self.attempts: list[Attempt] = []
         self.ending: Ending | None = None

@@ -6,6 +6,8 @@ from 500 up are retried by SDKs by themselves, so what no retry can mend says `x
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,20 +22,25 @@ if TYPE_CHECKING:
 __all__ = [
     "bad_request",
     "busy",
+    "cancelled",
     "conflict",
     "forbidden",
     "from_protocol",
+    "in_use",
     "internal",
     "method_not_allowed",
     "missing",
     "not_found",
     "plain",
+    "refusal_for",
     "send",
     "timeout",
     "too_many",
     "unauthenticated",
     "unknown_model",
 ]
+
+log = logging.getLogger("penstock")
 
 _CODES = {
     400: "invalid_request",
@@ -43,6 +50,7 @@ _CODES = {
     414: "uri_too_long",
     415: "unsupported_media_type",
     417: "expectation_failed",
+    426: "upgrade_required",
     431: "headers_too_large",
     501: "not_implemented",
     505: "http_version_not_supported",
@@ -115,6 +123,16 @@ def busy(message: str, *, retry_after: float = 1) -> Refusal:
     return Refusal(failed)
 
 
+def cancelled() -> Failed:
+    """How an answer ends that somebody has cancelled who had the right to."""
+    return Failed("The response was cancelled.", 499, "invalid_request_error", "cancelled", retry=False)
+
+
+def in_use(message: str) -> Refusal:
+    """409: somebody else is using it; SDKs take that for a lock that will be free soon, and try again."""
+    return Refusal(Failed(message, 409, "invalid_request_error", "in_use", retry_after=1))
+
+
 def too_many(message: str) -> Refusal:
     """429: a limit on parallel requests is reached."""
     return Refusal(Failed(message, 429, "rate_limit_error", "rate_limit_exceeded", retry_after=1))
@@ -127,6 +145,7 @@ def timeout(which: str, seconds: float, *, sent: bool) -> Failed:
         "first_event": "the upstream did not begin its answer",
         "idle": "the upstream fell silent in the middle of its answer",
         "answer": "the upstream did not complete its answer",
+        "embeddings": "the upstream did not complete its embeddings",
         "write": "the client did not take the answer",
         "total": "the request did not complete",
     }[which]
@@ -137,6 +156,16 @@ def timeout(which: str, seconds: float, *, sent: bool) -> Failed:
 def internal() -> Failed:
     """500: a bug of ours. Says nothing of what it was; the log does."""
     return Failed("The gateway failed to handle this request.", 500, "server_error", "internal_error")
+
+
+def refusal_for(exc: Exception, request_id: str) -> Refusal:
+    """What is said to the client about `exc`; what is neither its fault nor a refusal is a bug, and is logged."""
+    if isinstance(exc, Refusal):
+        return exc
+    if isinstance(exc, RemoteProtocolError):
+        return from_protocol(exc)
+    log.error("bug while serving %s", request_id, exc_info=exc)
+    return Refusal(internal())
 
 
 async def send(reply: Reply, failed: Failed, headers: Sequence[tuple[str, str]] = ()) -> None:
@@ -150,5 +179,5 @@ async def send(reply: Reply, failed: Failed, headers: Sequence[tuple[str, str]] 
         own.append(("x-should-retry", "true" if failed.retry else "false"))
     after = 1.0 if failed.retry_after is None and status == 503 else failed.retry_after
     if after is not None and "retry-after" not in said:
-        own.append(("retry-after", str(max(1, round(after)))))
+        own.append(("retry-after", str(max(1, math.ceil(after)))))
     await reply.send(status, [*own, *headers], body)

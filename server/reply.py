@@ -102,6 +102,15 @@ class Reply:
         self.committed = self.ended = True
         await self._push(top if self._head_only or not length else top + body)
 
+    async def switch(self, headers: Headers) -> ByteStream:
+        """Answer 101: from here on the connection speaks another protocol, and what is said goes to the stream that
+        is returned."""
+        self.status = 101
+        self.keep_alive = False  # for when that is over
+        self.committed = self.ended = True
+        await self._push(head.encode_response(101, [("date", _date()), *self.common, *headers]))
+        return self._stream
+
     def begin(self, status: int, headers: Headers) -> None:
         """Prepare a response whose length is not known; nothing goes out before the first `write` or `end`."""
         self.status = status

@@ -12,7 +12,25 @@ from typing import TYPE_CHECKING, NamedTuple
 from . import cors, refusal
 from .access import KEY_HEADERS
 from .doors import DOORS
-from .endpoints import admin, chat, health, models
+from .endpoints import (
+    admin,
+    audio,
+    chat,
+    count_tokens,
+    embeddings,
+    forward,
+    health,
+    metrics,
+    models,
+    ollama_api,
+    ollama_chat,
+    ollama_embed,
+    openapi,
+    responses,
+    sessions,
+    simple,
+    websocket,
+)
 from .http import Request
 from .reply import Reply
 from .visit import Handler, Visit
@@ -62,11 +80,9 @@ async def dispatch(gateway: Gateway, request: Request, reply: Reply, intake: Int
         raise refusal.method_not_allowed(request.method, route.allowed)
     key = None
     if not route.public and gateway.gate.demands_keys:
-        key = await gateway.gate.identify(request.chosen(KEY_HEADERS))
-        if key is None:
-            raise refusal.unauthenticated()
-        if not gateway.gate.admits(key, request.header("origin")):
-            raise refusal.forbidden("This key may not be used from this Origin.")
+        key = await gateway.gate.require(request.chosen(KEY_HEADERS), request.header("origin"))
+        if key is not None and request.method in ("GET", "HEAD"):  # what one key gets is no other's (RFC 9111, 5.2.2.7)
+            reply.common += [("cache-control", "private, no-store"), ("vary", "Authorization")]
     await handler(Visit(gateway, request, reply, key, intake))
 
 
@@ -81,22 +97,72 @@ def _door(name: str, errors: str = "openai") -> Route:
     return Route({"POST": chat.at(DOORS[name])}, errors=errors)
 
 
+def _ollama(methods: dict[str, Handler], *, public: bool = False) -> Route:
+    return Route(methods, public, "ollama")
+
+
 ROUTES: dict[str, Route] = {
     "/chat/completions": _door("openai"),
     "/completions": _door("completions"),
     "/responses": _door("responses"),
     "/messages": _door("anthropic", "anthropic"),
-    "/api/chat": _door("ollama", "ollama"),
-    "/api/generate": _door("ollama_generate", "ollama"),
+    "/messages/count_tokens": Route({"POST": count_tokens.count_tokens}, errors="anthropic"),
+    "/chat": Route({"POST": simple.at("prompt")}),
+    "/api/v1/chat": Route({"POST": simple.at("message")}),
+    "/api/v1/chat/models": Route({"GET": models.models}),
+    "/api/v1/chat/health": Route({"GET": health.health}, public=True),
+    "/proxy/health": Route({"GET": health.health}, public=True),
+    "/api/chat": _ollama({"POST": ollama_chat.at(DOORS["ollama"])}),
+    "/api/generate": _ollama({"POST": ollama_chat.at(DOORS["ollama_generate"])}),
+    "/": _ollama({"GET": ollama_api.root}, public=True),
+    "/api/version": _ollama({"GET": ollama_api.version}, public=True),
+    "/api/tags": _ollama({"GET": ollama_api.tags}),
+    "/api/show": _ollama({"POST": ollama_api.show}),
+    "/api/ps": _ollama({"GET": ollama_api.running}),
+    "/api/embed": _ollama({"POST": ollama_embed.at("input")}),
+    "/api/embeddings": _ollama({"POST": ollama_embed.at("prompt")}),
+    **{f"/api/{what}": _ollama({"POST": ollama_api.not_supported}) for what in ("pull", "push", "create", "copy")},
+    "/api/delete": _ollama({"DELETE": ollama_api.not_supported}),
+    "/embeddings": Route({"POST": embeddings.embeddings}),
+    "/moderations": Route({"POST": forward.at("moderations", "input")}),
+    "/images/generations": Route({"POST": forward.at("images", "prompt")}),
+    "/images/edits": Route({"POST": forward.form_at("image_edits")}),
+    "/images/variations": Route({"POST": forward.form_at("image_variations")}),
+    "/rerank": Route({"POST": forward.at("rerank", "query")}),
+    "/audio/transcriptions": Route({"POST": audio.text_of("transcriptions")}),
+    "/audio/translations": Route({"POST": audio.text_of("translations")}),
+    "/audio/speech": Route({"POST": audio.speech}),
     "/models": Route({"GET": models.models}),
+    "/sessions": Route({"GET": sessions.sessions, "POST": sessions.create_session}),
     "/admin/keys": Route({"GET": admin.keys, "POST": admin.create_key}),
     "/admin/usage": Route({"GET": admin.usage}),
     "/health": Route({"GET": health.health}, public=True),
     "/ready": Route({"GET": health.ready}, public=True),
+    "/metrics": Route({"GET": metrics.metrics}, public=True),
+    "/openapi.json": Route({"GET": openapi.openapi}, public=True),
+    "/docs": Route({"GET": openapi.docs}, public=True),
 }
 
+
+def _handler(method: str, path: str) -> Handler | None:
+    route = _find(path)
+    return route.methods.get(method) if route is not None else None
+
+
+_WEBSOCKET = Route({"GET": websocket.at(_handler)}, public=True)  # keys may also come later there
+ROUTES |= dict.fromkeys(("/chat/ws", "/api/v1/chat/ws", "/ws"), _WEBSOCKET)
+
 BELOW: dict[str, Route] = {
+    "/api/blobs/": _ollama({"GET": ollama_api.not_supported, "POST": ollama_api.not_supported}),
     "/models/": Route({"GET": models.one_model}),
+    "/responses/": Route(
+        {
+            "GET": responses.one_response,
+            "DELETE": responses.delete_response,
+            "POST": responses.cancel_response,
+        }
+    ),
+    "/sessions/": Route({"GET": sessions.one_session, "DELETE": sessions.delete_session}),
     "/admin/keys/": Route({"DELETE": admin.change_key, "POST": admin.change_key}),
 }
 """Routes whose paths go on with an id."""

@@ -6,6 +6,7 @@ import trio
 
 from ..protocol.chat import Failed
 from ..protocol.dialects import failures
+from ..providers.headers import HeaderPolicy
 from ..providers.transport import UpstreamError, UpstreamResponse
 from .http import Headers
 
@@ -18,17 +19,9 @@ ERROR_SECONDS = 5.0
 """How long an error's body is waited for: its status is known, and the client waits."""
 
 
-def kept_headers(response: UpstreamResponse) -> Headers:
-    """The upstream's headers that mean something to the client; its request id under a name of its own."""
-    kept: Headers = []
-    for name, value in response.headers:
-        if name[:1] not in ("x", "r"):
-            continue
-        if name.startswith(("x-ratelimit-", "retry-after")) or name == "x-should-retry":
-            kept.append((name, value))
-        elif name == "x-request-id":
-            kept.append(("x-upstream-request-id", value))
-    return kept
+def kept_headers(response: UpstreamResponse, policy: HeaderPolicy) -> Headers:
+    """The upstream's headers that the client gets to see."""
+    return [*(policy.passed(response.headers) | policy.added).items()]
 
 
 async def read_error(response: UpstreamResponse) -> Failed:

@@ -6,14 +6,17 @@ all of them alike: it asks for a request for each target, and for a machine that
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..protocol.chat import Ending, Event, Failed, Lifecycle, Text, Usage
 from ..protocol.dialects import DIALECTS
 from ..protocol.members import Members
+from ..protocol.reader import Reader
 from ..protocol.relay import Relay, Whole
+from . import estimate
 
 if TYPE_CHECKING:
     from ..providers.catalog import Target
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from .call import Call
     from .doors import Door
 
-__all__ = ["Chat", "Passing", "Work"]
+__all__ = ["Chat", "Passing", "Reading", "Work"]
 
 _NO_BODY = Members(b"", [])
 
@@ -49,7 +52,17 @@ class Passing(Protocol):
 
     def feed(self, chunk: bytes, /) -> bytes: ...
     def close(self) -> bytes: ...
+    def cut(self) -> bytes: ...
     def fail(self, failed: Failed, /) -> bytes: ...
+
+
+class Reading(Protocol):
+    """What reads an answer into events, as `reader.Reader` does it."""
+
+    @property
+    def failed(self) -> Failed | None: ...
+    def feed(self, data: bytes, /) -> list[Event]: ...
+    def close(self) -> list[Event]: ...
 
 
 class Work(ABC):
@@ -62,8 +75,14 @@ class Work(ABC):
     content_type: str
     endpoint: str
     """What it is called in the accounts: the operation, by `providers.settings.Operation`."""
-    tokens: tuple[int, int] = (0, 0)
-    """About how many tokens the prompt has, and how many the answer may have at most: for what is reserved."""
+    deadline: Literal["answer", "embeddings"] = "answer"
+    """Which deadline an answer in one piece has."""
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """About how many tokens the prompt has, and how many the answer may have at most: for what is reserved. To be
+        asked before the body is let go."""
+        return 0, 0
 
     @abstractmethod
     def source(self, provider: Provider) -> str:
@@ -77,9 +96,8 @@ class Work(ABC):
     def passing(self, call: Call, source: str, content_type: str | None, clean: Callable[[Failed], Failed]) -> Passing:
         """The machine that makes of an answer what this client asked for."""
 
-    def without_body(self) -> Work:
-        """The same when nothing can be asked again: thousands of open streams need not hold their prompts."""
-        return self
+    def let_go(self) -> None:  # noqa: B027 - most have little to let go of
+        """Nothing can be asked again: thousands of open streams need not hold their prompts."""
 
     def silence(self, call: Call) -> bytes:
         """What fills a silence, where `keepalive` is on; b"" where nothing may."""
@@ -90,25 +108,10 @@ class Work(ABC):
         return b""
 
 
-BYTES_PER_TOKEN = 4
-"""Of a prompt, about: nothing is tokenised here, and what is reserved is put right when the upstream has counted."""
-
-USUAL_ANSWER = 1024
-"""Tokens of an answer whose request sets no bound, about."""
-
-_BOUNDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-
-
-def _estimate(body: Members) -> tuple[int, int]:
-    bounds = [body.value(name) for name in _BOUNDS if name in body]
-    most = next((bound for bound in bounds if type(bound) is int and bound > 0), USUAL_ANSWER)
-    return len(body.body) // BYTES_PER_TOKEN + 1, most
-
-
 class Chat(Work):
     """An answer of a model. `encoding` is what the encoder of the client's dialect has to be told."""
 
-    __slots__ = ("body", "content_type", "door", "encoding", "endpoint", "include_usage", "stream", "tokens")
+    __slots__ = ("body", "content_type", "door", "encoding", "endpoint", "include_usage", "stream")
 
     def __init__(
         self, door: Door, body: Members, *, stream: bool, include_usage: bool, encoding: Mapping[str, Any]
@@ -120,7 +123,11 @@ class Chat(Work):
         self.encoding = encoding
         self.content_type = door.content_type
         self.endpoint = door.dialect
-        self.tokens = _estimate(body)
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """See `Work`."""
+        return estimate.prompt(self.body.body), estimate.answer(self.body)
 
     def source(self, provider: Provider) -> str:
         """The client's own dialect if the provider speaks it."""
@@ -137,27 +144,33 @@ class Chat(Work):
             headers=call.forward,
         )
 
-    def passing(
-        self, call: Call, source: str, content_type: str | None, clean: Callable[[Failed], Failed]
-    ) -> Relay | Whole:
+    def passing(self, call: Call, source: str, content_type: str | None, clean: Callable[[Failed], Failed]) -> Passing:
         """A relay where the client streams, else what puts a whole answer together."""
-        common: dict[str, Any] = {
-            "content_type": content_type,
-            **self._identity(call),
-            "encoding": self.encoding,
-            "max_frame_bytes": call.limits.frame_bytes,
-            "json_depth": call.limits.json_depth,
-            "clean": clean,
-        }
+        common = {**self._reading(call, content_type, clean), "encoding": self.encoding}
         if self.stream:
             return Relay(source, self.door.dialect, include_usage=self.include_usage, **common)
         return Whole(source, self.door.dialect, max_message_bytes=call.limits.message_bytes, **common)
 
-    def without_body(self) -> Chat:
+    def let_go(self) -> None:
         """See `Work`."""
-        bare = Chat(self.door, _NO_BODY, stream=self.stream, include_usage=self.include_usage, encoding=self.encoding)
-        bare.tokens = self.tokens
-        return bare
+        self.body = _NO_BODY
+
+    def with_body(self, body: Members, **encoding: Any) -> Chat:
+        """The same in other words, in the place of this; `encoding` is what its encoder has to be told besides."""
+        other = copy.copy(self)
+        self.let_go()
+        other.body = body
+        other.encoding = {**self.encoding, **encoding}
+        return other
+
+    def reader(self, call: Call) -> Reading:
+        """What reads the answer as the client gets it, for those who look on."""
+        return Reader(
+            self.door.dialect,
+            content_type=self.content_type if self.stream else "application/json",
+            max_frame_bytes=call.limits.message_bytes,
+            json_depth=call.limits.json_depth,
+        )
 
     def silence(self, call: Call) -> bytes:
         """A comment, or whatever the dialect has in its place."""
@@ -166,6 +179,17 @@ class Chat(Work):
     def error_frame(self, call: Call, failed: Failed) -> bytes:
         """The error as the client's dialect has it in mid-stream."""
         return self._frame(call, failed)
+
+    def _reading(self, call: Call, content_type: str | None, clean: Callable[[Failed], Failed]) -> dict[str, Any]:
+        """What the machine has to know that reads the upstream's answer."""
+        limits = call.limits
+        return {
+            "content_type": content_type,
+            **self._identity(call),
+            "max_frame_bytes": limits.frame_bytes,
+            "json_depth": limits.json_depth,
+            "clean": clean,
+        }
 
     def _identity(self, call: Call) -> dict[str, Any]:
         id = self.door.id_prefix + call.request_id.removeprefix("req_")

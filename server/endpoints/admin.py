@@ -7,7 +7,7 @@ else; what is changed is committed before the answer says so, and holds here at 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import parse_qs, unquote
 
 import msgspec
@@ -15,12 +15,13 @@ from msgspec import Meta
 
 from .. import refusal
 from ..access import is_origin
-from ..key_facts import facts
+from ..key_facts import facts, fault_in_expiry, fault_in_name
 from ..store.errors import StoreError
 from ..visit import Visit
 
 if TYPE_CHECKING:
     from ..store.store import Store
+    from ..store.usage import Total
 
 __all__ = ["change_key", "create_key", "keys", "usage"]
 
@@ -28,13 +29,12 @@ MOST = 2**53
 DAY = 86400.0
 
 _Count = Annotated[int, Meta(ge=0, le=MOST)]
-_Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")]
 
 
 class _Wanted(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a request for a key."""
 
-    name: _Name
+    name: str
     user: Annotated[str, Meta(max_length=200)] = ""
     models: Annotated[list[str], Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["*"])
     origins: list[str] = msgspec.field(default_factory=list)
@@ -68,8 +68,10 @@ async def create_key(visit: Visit) -> None:
             raise refusal.bad_request(
                 "'origins' must be like https://chat.example.com, without a path.", param="origins"
             )
-    if wanted.expires_at is not None and wanted.expires_at <= time.time():
-        raise refusal.bad_request("'expires_at' is past.", param="expires_at")
+    if fault := fault_in_name(wanted.name):
+        raise refusal.bad_request(fault, param="name")
+    if wanted.expires_at is not None and (fault := fault_in_expiry(wanted.expires_at, time.time())):
+        raise refusal.bad_request(fault, param="expires_at")
     from ..store.key_rows import Terms
 
     terms = Terms(
@@ -130,9 +132,12 @@ async def usage(visit: Visit) -> None:
         found = await store.usage.totals("key" if by == "key" else "model", since=time.time() - int(days) * DAY)
     except StoreError as exc:
         raise _away(exc) from exc
-    await visit.answer(
-        200, {"object": "list", "by": by, "days": int(days), "data": [total._asdict() for total in found]}
-    )
+    await visit.answer(200, {"object": "list", "by": by, "days": int(days), "data": [_told(total) for total in found]})
+
+
+def _told(total: Total) -> dict[str, Any]:
+    """A line of the accounts: with the key's id where it is a key's, since another may have had its name before."""
+    return {name: value for name, value in total._asdict().items() if name != "key_id" or value is not None}
 
 
 def _store(visit: Visit) -> Store:

@@ -19,6 +19,17 @@ ESTIMATED = ("x-penstock-estimated", "true")
 _COUNTED = ("messages", "system", "tools")
 
 
+class _Count(Forward):
+    """Who counts does not ask to be paid for it."""
+
+    __slots__ = ()
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """None."""
+        return 0, 0
+
+
 async def count_tokens(visit: Visit) -> None:
     """The tokens of the request's prompt, as `{"input_tokens": n}`."""
     gateway, key = visit.gateway, visit.key
@@ -28,8 +39,7 @@ async def count_tokens(visit: Visit) -> None:
         if "messages" not in body:
             message = "Missing required parameter: 'messages'."
             raise refusal.bad_request(message, "missing_required_parameter", "messages")
-        work = Forward("count_tokens", JsonCargo(body))
-        work.tokens = (0, 0)  # who counts does not ask to be paid for it
+        work = _Count("count_tokens", JsonCargo(body))
         call = await call_for(gateway, visit.request, key, model, work)
         able = [target for target in call.targets if "count_tokens" in target.provider.operations]
         if able:

@@ -41,8 +41,8 @@ KEPT_SECONDS = 86400.0
 """How long a released reservation is remembered, for whoever still wants to settle it."""
 
 OWED = 1000
-"""Settlements that may wait for a store that cannot be written; with more, no new work may be taken. Those of nothing do
-not count: what they would give back, the end of the lease does."""
+"""Settlements that may wait for a store that cannot be written; with more, no new work may be taken. Those of nothing
+do not count: what they would give back, the end of the lease does."""
 
 RENEWED = 500
 """Leases in one statement."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
 from chat_streams import chunk, sse
 from feeding import cuts
-
 from penstock.protocol.relay import Relay
 
 LINE = '{"model":"m","created_at":"2026-01-02T03:04:05Z","message":{"role":"assistant","content":"%s"},"done":false}\n'
@@ -25,7 +25,11 @@ def counted(source: str, sink: str, chunks: list[bytes]) -> dict[str, int]:
 def test_where_frames_ended_whatever_the_cuts_and_line_ends(sink: str, end: str) -> None:
     """The byte that completes a frame ends it; comments and the end marker are no frames."""
     head, end_bytes = ": hello\n\n", end.encode()
-    frames = [chunk({"role": "assistant", "content": ""}), *(chunk({"content": text}) for text in "abcdefgh"), chunk({}, "stop")]
+    frames = [
+        chunk({"role": "assistant", "content": ""}),
+        *(chunk({"content": text}) for text in "abcdefgh"),
+        chunk({}, "stop"),
+    ]
     body = head.encode() + sse(*frames) + b": bye\n\n"
     first = body.index(b"\n\n", len(head)) + 2
     last = body.index(b"data: [DONE]")

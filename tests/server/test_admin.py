@@ -63,7 +63,13 @@ async def test_what_was_used_by_key_and_by_model(rig):
     (total,) = (await call(rig, "GET", "/admin/usage?by=model&days=1")).json["data"]
     assert total == {"name": "up/tiny", "requests": 2, "prompt_tokens": 20, "completion_tokens": 40}
     (total,) = (await call(rig, "GET", "/admin/usage")).json["data"]
-    assert total["requests"] == 2
+    owner = total.pop("key_id")
+    assert total == {"name": "ci", "requests": 2, "prompt_tokens": 20, "completion_tokens": 40}
+    made = await call(rig, "POST", "/admin/keys", {"name": "laptop"})
+    assert (await rig.ask(headers={"x-api-key": made.json["key"]})).status == 200
+    await rig.gateway.store.usage.flush()
+    data = (await call(rig, "GET", "/admin/usage")).json["data"]
+    assert [(total["name"], total["key_id"]) for total in data] == [("ci", owner), ("laptop", made.json["id"])]
 
 
 @pytest.mark.parametrize("path", ["/admin/keys", "/admin/usage"])
@@ -82,7 +88,12 @@ async def test_other_keys_open_nothing_here(rig, path):
         {"name": "x", "parallel": -1},
         {"name": "x", "models": []},
         {"name": "x", "origins": ["example.com/path"]},
+        {"name": " "},
+        {"name": "x" * 101},
+        {"name": "u\u202e\u0085x"},
         {"name": "x", "expires_at": 1},
+        {"name": "x", "expires_at": 1_800_000_000_000},
+        {"name": "x", "expires_at": 1e18},
         {"name": "x", "unknown": 1},
         [],
     ],

@@ -138,9 +138,10 @@ def test_to_look_for_a_key_makes_no_store(run, tmp_path, command):
     ("arguments", "words"),
     [
         (["create", "taken"], "There is a key named 'taken' already; revoke or rotate it, or take another name."),
-        (["create", " "], "A key's name must be readable, and not longer than 100 characters."),
-        (["create", "a\nb"], "A key's name must be readable, and not longer than 100 characters."),
-        (["create", "x" * 101], "A key's name must be readable, and not longer than 100 characters."),
+        (["create", " "], "A key's name must be readable, without a slash, and not longer than 100 characters."),
+        (["create", "a\nb"], "A key's name must be readable, without a slash, and not longer than 100 characters."),
+        (["create", "a/b"], "A key's name must be readable, without a slash, and not longer than 100 characters."),
+        (["create", "x" * 101], "A key's name must be readable, without a slash, and not longer than 100 characters."),
         (["create", "x", "--origin", "chat"], "'chat' is no origin like https://chat.example.com, without a path."),
         (["revoke", "x"], "There is no key named 'x'; see: penstock keys list"),
         (["rotate", "x"], "There is no key named 'x'; see: penstock keys list"),
@@ -156,7 +157,8 @@ def test_what_cannot_be_done_is_told_in_a_sentence(run, arguments, words):
     ("option", "words"),
     [
         (["--expires", "soon"], "'soon' is no length of time like 90s, 45m, 12h or 30d."),
-        (["--expires", "2020-01-31"], "2020-01-31 is past."),
+        (["--expires", "2020-01-31"], "2020-01-31: The moment at which it expires is past."),
+        (["--expires", "999999999d"], "It must expire before the year 10000"),
         (["--parallel", "-1"], "'-1' is no whole number from 0 to 9007199254740992."),
         (["--token-budget", "9007199254740993"], "is no whole number"),
         (["--budget-period", "week"], "'week' is not one of"),

@@ -46,7 +46,8 @@ async def ask(rig, *args, **kwargs):
         ("/v1", "/"),
         ("/v1/", "/"),
         ("/", "/"),
-        ("*", "/"),
+        ("*", "*"),
+        ("gateway.test:443", "gateway.test:443"),
         ("/v1x/models", "/v1x/models"),
         ("/v1/v1/models", "/v1/models"),
     ],
@@ -71,10 +72,10 @@ async def test_one_endpoint_by_many_spellings(rig, autojump_clock, target):
     assert answer.json["choices"][0]["message"]["content"] == "Hello"
 
 
-@pytest.mark.parametrize("target", ["/", "/v1", "/v1/chat", "/v1/chat/completions/x", "/v1/../health", "*", "/healthz"])
+@pytest.mark.parametrize("target", ["/v1/nope", "/v1/chat/completions/x", "/v1/../health", "*", "/healthz"])
 async def test_an_unknown_path_is_404(rig, autojump_clock, target):
     error = refused(await ask(rig, "GET", target), 404, "unknown_url")
-    assert error["message"].startswith("Unknown request URL: GET /")
+    assert error["message"].startswith("Unknown request URL: GET ")
 
 
 async def test_an_error_does_not_repeat_the_query_which_may_hold_a_key(rig, autojump_clock):
@@ -203,7 +204,7 @@ async def test_a_stream_to_http_1_0_is_not_chunked_and_ends_with_the_connection(
 
 @pytest.mark.parametrize(
     ("version", "status", "code"),
-    [("2.0", 505, "http_version_not_supported"), ("1.2", 505, "http_version_not_supported")],
+    [("2.0", 505, "http_version_not_supported"), ("0.9", 505, "http_version_not_supported")],
 )
 async def test_other_versions_are_505_and_not_to_be_tried_again(rig, autojump_clock, version, status, code):
     client = rig.connect()

@@ -3,6 +3,8 @@
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from penstock.server.key_limits import Admitted, Denied, KeyLimits
 from penstock.server.store.key_rows import Terms
@@ -145,6 +147,31 @@ def test_c81_a_refused_request_consumes_nothing(limits, clock):
     admitted(limits, rates(requests=3, tokens=1000, parallel=1), tokens=10)
 
 
+def test_c81_a_request_that_is_never_settled_is_as_if_it_had_not_come(limits):
+    terms = rates(requests=2, tokens=1000, parallel=1)
+    for _ in range(5):
+        with admitted(limits, terms, tokens=900):
+            pass
+    with admitted(limits, terms, tokens=900) as settled:
+        settled.settle(0)
+    assert ("x-ratelimit-remaining-requests", "1") in settled.headers
+    assert ("x-ratelimit-remaining-tokens", "1000") in settled.headers
+
+
+@pytest.mark.parametrize("tokens", [10**30, 10**400])
+def test_no_count_is_too_large(limits, clock, tokens):
+    terms = rates(requests=10, tokens=1000)
+    first = admitted(limits, terms, tokens=tokens)
+    assert ("x-ratelimit-reset-tokens", "1m0s") in first.headers
+    first.settle(10)
+    assert ("x-ratelimit-remaining-tokens", "990") in first.headers
+    first.settle(10**30)
+    refused = denied(limits, terms, tokens=1)
+    assert 3600 < refused.retry_after < 3601
+    clock.now += refused.retry_after
+    admitted(limits, terms, tokens=1)
+
+
 def test_keys_do_not_share_their_limits(limits):
     assert isinstance(limits.admit(1, rates(1)), Admitted)
     assert isinstance(limits.admit(2, rates(1)), Admitted)
@@ -181,3 +208,40 @@ def test_durations_are_written_as_openai_writes_them(limits, requests, wait):
     for _ in range(requests):
         admitted(limits, rates(requests))
     assert denied(limits, rates(requests)).message.endswith(f"try again in {wait}.")
+
+
+STEP = some.tuples(
+    some.floats(0, 30), some.integers(0, 400), some.integers(0, 400), some.sampled_from(["hold", "settle", "release"])
+)
+
+
+@given(some.lists(STEP, max_size=60))
+def test_whatever_comes_in_whatever_order(steps):
+    """Never more at once than allowed, never more in a stretch than it may have, and a refusal changes nothing."""
+    clock = Clock()
+    limits, terms, held, times = KeyLimits(clock), rates(5, 600, 3), [], []
+    for wait, estimate, used, then in steps:
+        clock.now += wait
+        before = limits.admit(2, terms)  # a neighbour, who must not matter
+        if isinstance(before, Admitted):
+            before.release()
+        found = limits.admit(1, terms, tokens=estimate)
+        if isinstance(found, Denied):
+            assert found.retry_after > 0
+            again = limits.admit(1, terms, tokens=estimate)
+            assert isinstance(again, Denied)
+            assert again == found
+            if found.limit == "parallel":
+                held.pop(0).release()
+            continue
+        times.append(clock.now)
+        if then == "settle":
+            found.settle(used)
+        if then == "release":
+            found.release()
+        else:
+            held.append(found)
+        assert len(held) <= 3
+    for first in range(len(times)):
+        for last in range(first, len(times)):
+            assert last - first + 1 <= 5 + (times[last] - times[first]) * 5 / 60 + 1e-6

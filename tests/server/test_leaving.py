@@ -4,6 +4,7 @@ The upstream's scripts end in EXPECT_CLOSE; `closed_at` and the moment of leavin
 that "at once" is "at the same time" and not "within a bound".
 """
 
+import gc
 import logging
 import socket
 import struct
@@ -14,6 +15,7 @@ import trio
 import answers
 import scripted
 from answers import DONE, LAST, STREAM, chunked, finish, role, sse, text, usage
+from penstock.protocol.members import Members
 from penstock.providers.connect import Connector
 from penstock.providers.stream import SocketStream
 from penstock.providers.transport import Origin, UpstreamError
@@ -345,3 +347,21 @@ async def test_c06_an_attempt_that_failed_by_itself_is_counted(nursery, autojump
     await client.chat(stream=True)
     assert (await client.answer()).status == 502
     assert rig.gateway.ledger.failures == {("up", "failed"): 1}
+
+
+# -- what an open stream holds ----------------------------------------------------------------------------
+
+
+async def test_an_open_stream_does_not_hold_its_prompt(nursery, autojump_clock):
+    """Thousands of streams may be open, and a prompt may have a megabyte."""
+    prompt = "a prompt that nobody else has " * 1000
+    rig = Rig(nursery, Upstream(nursery, [STREAM, chunked(sse(role(), text("a"))), EXPECT_CLOSE]))
+    client = rig.connect()
+    await client.chat(prompt, stream=True)
+    await client.piece()
+    await settled()
+    gc.collect()
+    holding = [thing for thing in gc.get_objects() if type(thing) is Members and len(thing.body) > 1000]
+    assert not holding
+    assert len(rig.gateway.exchanges) == 1
+    client.leave()

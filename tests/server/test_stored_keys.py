@@ -13,7 +13,7 @@ from penstock.server.app import serve
 from penstock.server.config import StartError, load
 from penstock.server.store.key_rows import Terms
 from rig import Answer, Rig
-from scripted import Upstream
+from scripted import EXPECT_CLOSE, Upstream
 
 ANSWER = [STREAM, chunked(sse(role(), text("Hi"), finish(), usage(10, 20), DONE)) + LAST]
 
@@ -104,10 +104,10 @@ async def test_tokens_a_minute_count_what_was_used_and_not_what_was_feared(nurse
 async def test_c08_places_among_parallel_streams_come_back_on_every_path(nursery, file):
     """A thousand aborts leave the place free."""
     never = [STREAM, chunked(sse(role(), text("a"))), trio.Event()]
-    rig = await Rig.stored(nursery, file, upstream(nursery, *[never] * 100, *[ANSWER] * 2))
+    rig = await Rig.stored(nursery, file, upstream(nursery, *[never] * 1000, *[ANSWER] * 2))
     _, secret = await rig.gateway.store.keys.create("ci", Terms(parallel=1))
     headers = {"authorization": f"Bearer {secret}"}
-    for _ in range(100):
+    for _ in range(1000):
         client = rig.connect()
         await client.chat(headers=headers, stream=True)
         await client.head()
@@ -200,6 +200,60 @@ async def test_c85_a_store_that_is_away_refuses_or_goes_on_by_policy(nursery, fi
         store._on_failure = policy
         store._desk.write_error = store._desk.read_error = _away()
         assert (await ask(rig)).status == status
+
+
+async def test_c82_no_other_name_leads_to_another_model(nursery, file):
+    """Go reads "MODEL" as "model", and OpenRouter falls back on "models": what is judged must be what is called."""
+    rig = await Rig.stored(nursery, file, upstream(nursery))
+    _, narrow = await rig.gateway.store.keys.create("narrow", Terms(models=("up/tiny",)))
+    _, wide = await rig.gateway.store.keys.create("wide")
+    for more, status in (({"MODEL": "up/big"}, 400), ({"models": ["up/big"]}, 403), ({}, 200)):
+        assert (await ask(rig, narrow, **more)).status == status
+    assert (await ask(rig, wide, models=["up/big"])).status == 200
+
+
+async def test_c83_what_one_key_gets_is_not_for_a_cache_to_give_to_another(nursery, file):
+    rig = await Rig.stored(nursery, file, upstream(nursery))
+    _, secret = await rig.gateway.store.keys.create("ci")
+    client = rig.connect()
+    await client.request("GET", "/v1/models", {"authorization": f"Bearer {secret}"})
+    answer = await client.answer()
+    assert answer.headers["cache-control"] == "private, no-store"
+    assert "Authorization" in answer.headers["vary"]
+
+
+async def test_a_key_at_its_limit_waits_for_nothing(nursery, file):
+    """Nor does it hold the place of others: with one session and one stream, the second is refused at once."""
+    slow = [STREAM, chunked(sse(role(), text("a"))), EXPECT_CLOSE]
+    rig = await Rig.stored(nursery, file, upstream(nursery, slow))
+    _, secret = await rig.gateway.store.keys.create("ci", Terms(parallel=1))
+    headers = {"authorization": f"Bearer {secret}", "x-session-id": "one"}
+    client = rig.connect()
+    await client.chat(headers=headers, stream=True)
+    await client.head()
+    assert (await rig.ask(headers=headers)).status == 429
+    client.leave()
+
+
+async def test_c85_a_key_that_cannot_be_looked_up_is_not_called_wrong(nursery, file, monkeypatch):
+    rig = await Rig.stored(nursery, file, upstream(nursery))
+    await rig.gateway.store.keys.create("ci")
+    monkeypatch.setattr(type(rig.gateway.store.keys), "fresh", False)
+    assert (await ask(rig, "sk-penstock-" + "x" * 43)).status == 503
+
+
+async def test_c85_budgets_are_not_checked_while_the_store_is_away_if_the_policy_says_so(nursery, file, monkeypatch):
+    rig = await Rig.stored(nursery, file, upstream(nursery))
+    store = rig.gateway.store
+    _, secret = await store.keys.create("ci", Terms(token_budget=1))
+
+    async def away(*_: Any, **__: Any) -> Any:
+        raise _away()
+
+    monkeypatch.setattr(store.budgets, "reserve", away)
+    for policy, status in (("refuse", 503), ("continue", 200)):
+        store._on_failure = policy
+        assert (await ask(rig, secret)).status == status
 
 
 def _away() -> Any:

@@ -177,6 +177,48 @@ async def test_a_settlement_that_the_store_did_not_take_is_owed_until_it_does(st
     assert store.budgets.has_room
 
 
+async def test_what_was_never_held_is_not_owed_and_what_may_be_shuts_nobody_out(store, key, monkeypatch):
+    monkeypatch.setattr("penstock.server.store.budgets.OWED", 2)
+    for kind, owed in (("busy", 0), ("rejected", 0), ("closed", 0), ("unavailable", 2)):
+
+        async def away(job, kind=kind):
+            raise StoreError(kind, "No.")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store._desk, "write", away)
+            for _ in range(5):
+                with pytest.raises(StoreError):
+                    await reserve(store, key, 1)
+        assert len(store.budgets._owed) == owed
+        assert store.budgets.has_room
+    await store.budgets.keep()
+    assert not store.budgets._owed
+
+
+async def test_what_nobody_knows_to_be_held_is_not_renewed(store, key, clock, monkeypatch):
+    write = store._desk.write
+
+    async def committed_and_broken(job):
+        await write(job)
+        raise StoreError("unavailable", "It broke in the commit.")
+
+    held = await reserve(store, key, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(store._desk, "write", committed_and_broken)
+        patch.setattr("penstock.server.store.budgets.OWED", 0)
+        with pytest.raises(StoreError):
+            await reserve(store, key, 5)
+    monkeypatch.setattr("penstock.server.store.budgets.RENEWED", 1)
+    also = await reserve(store, key, 1)
+    for _ in range(4):
+        clock.now += LEASE_SECONDS / 3
+        await store.budgets.keep()
+    assert await budget(store, key) == Budget(10, 0, 2, None)
+    for reservation in (held, also):
+        await store.budgets.settle(reservation, 1)
+    assert await budget(store, key) == Budget(10, 2, 0, None)
+
+
 async def test_amounts_without_sense_do_no_harm(store, key):
     held = await reserve(store, key, -5)
     await store.budgets.settle(held, -5)
@@ -184,3 +226,39 @@ async def test_amounts_without_sense_do_no_harm(store, key):
     assert isinstance(await store.budgets.reserve(key.id, 10**30, period="total"), Exhausted)
     await store.budgets.settle(await reserve(store, key, 10), 10**30)
     assert (await budget(store, key)).left == 0
+
+
+async def test_a_settlement_is_one_write(store, key):
+    held = await reserve(store, key)
+    before = store._desk.commits
+    await store.budgets.settle(held, 1)
+    assert not store.budgets.owing.is_set()
+    assert store._desk.commits == before + 1
+
+
+async def test_a_client_that_leaves_before_it_is_settled_pays_all_the_same(store, key):
+    held = await reserve(store, key, 5)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await store.budgets.settle(held, 4)
+    assert scope.cancelled_caught
+    await store.budgets.keep()
+    assert await budget(store, key) == Budget(10, 4, 0, None)
+
+
+async def test_what_the_store_will_not_have_holds_up_nobody_else(store, key, caplog):
+    held = [await reserve(store, key, 5), await reserve(store, key, 5)]
+    for reservation in held:
+        store.budgets._owe(reservation, 3)
+    real = store._desk.write
+
+    async def picky(job):
+        if job.keywords.get("held") == held[0]:
+            raise StoreError("rejected", "The store refused the data.")
+        return await real(job)
+
+    store._desk.write = picky
+    await store.budgets.keep()
+    assert await budget(store, key) == Budget(10, 3, 5, None)
+    assert f"The store refuses 3 tokens of key {key.id}: The store refused the data." in caplog.text
+    assert store.budgets._owed == {}

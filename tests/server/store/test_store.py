@@ -79,14 +79,19 @@ async def test_what_has_had_its_time_is_deleted_when_it_starts(location, clock, 
     store = Store(location, clock=clock, usage_days=10)
     await nursery.start(store.run)
     key, _ = await store.keys.create("ann", Terms(token_budget=10))
+    clock.now -= 11 * 86400
+    await store.sessions.create(key.id, "s")
+    clock.now += 11 * 86400
     store.usage.add(request(key, "old")._replace(started_at=clock.now - 11 * 86400))
     store.usage.add(request(key, "new")._replace(started_at=clock.now - 9 * 86400))
     await store.budgets.reserve(key.id, 10, period="total")
     await store.aclose()
     clock.now += 61
-    store = Store(location, clock=clock, usage_days=10)
+    store = Store(location, clock=clock, usage_days=10, session_days=10)
     await nursery.start(store.run)
     with trio.fail_after(10):
+        while await store.sessions.get(key.id, "s") is not None:
+            await trio.sleep(0.001)
         while await store._desk.read(lambda c: c.execute(sa.select(schema.requests.c.id)).scalars().all()) != ["new"]:
             await trio.sleep(0.001)
         while (await store.budgets.get(key.id, period="total")).left != 10:
@@ -238,16 +243,14 @@ trio.run(main)
     if not Path("/proc/self/status").exists():
         pytest.skip("how much memory a process has can be read on Linux only")
     url = location.url or f"sqlite:///{location.file}"
-    best = min(
-        tuple(
-            map(
-                float, subprocess.run([sys.executable, "-c", code, url], capture_output=True, check=True).stdout.split()
-            )
-        )
-        for _ in range(3)
-    )
-    assert best[0] < 1.0
-    assert best[1] < 90
+    tries = []
+    for _ in range(3):  # the machine may be busy with something else
+        run = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, check=True)
+        took, used = map(float, run.stdout.split())
+        tries.append((took, used))
+        if took < 1.0 and used < 90:
+            return
+    pytest.fail(f"seconds and MB: {tries}")
 
 
 # The queries

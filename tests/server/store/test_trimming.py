@@ -1,6 +1,8 @@
 """Which messages stay: the system's and the newest that fit, and never half of a tool call."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from penstock.server.store.trimming import estimate, trim
 
@@ -57,3 +59,26 @@ def test_tokens_are_estimated_by_bytes_and_attachments_by_a_number():
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "x" * 4000}}
     assert estimate({"role": "assistant", "content": None, "tool_calls": [call]}) > 1000
     assert estimate({"role": "user", "content": "\ud800", "n": 1}) < 10
+
+
+ROLES = some.sampled_from(["system", "user", "assistant", "tool"])
+
+
+@given(some.lists(some.tuples(ROLES, some.integers(0, 9))), some.integers(-5, 60))
+def test_whatever_the_conversation(turns, limit):
+    messages = [{"role": role, "tokens": tokens, "place": place} for place, (role, tokens) in enumerate(turns)]
+    left = trim(messages, limit, lambda message: message["tokens"])
+    places = [message["place"] for message in left]
+    assert places == sorted(set(places))
+    assert [message for message in left if message["role"] == "system"] == [
+        message for message in messages if message["role"] == "system"
+    ]
+    others = [message for message in messages if message["role"] != "system"]
+    stayed = [message for message in left if message["role"] != "system"]
+    assert stayed == others[len(others) - len(stayed) :]
+    assert bool(stayed) == bool(others)
+    if stayed and stayed[0]["role"] == "tool":  # there was no call to begin with
+        assert stayed == others
+        assert all(message["role"] == "tool" for message in others[: len(others) - len(stayed) + 1])
+    forced = len(stayed) == 1 or all(message["role"] == "tool" for message in stayed[1:])
+    assert forced or sum(message["tokens"] for message in left) <= limit

@@ -3,6 +3,7 @@
 import pytest
 import sqlalchemy as sa
 import trio
+import trio.testing
 
 from penstock.server.store import schema
 from penstock.server.store import usage as accounts
@@ -57,6 +58,17 @@ async def test_rows_are_written_within_a_second_without_being_asked_for(store, k
             while len(store.usage):
                 await trio.sleep(0.001)
         assert len(rows(schema.requests)) == number + 1
+
+
+async def test_who_writes_is_woken_also_after_somebody_else_found_nothing_to_write(store, key, rows, monkeypatch):
+    monkeypatch.setattr(accounts, "GATHER_SECONDS", 0.0)
+    await trio.testing.wait_all_tasks_blocked()
+    await store.usage.flush()
+    store.usage.add(request(key, 1))
+    with trio.fail_after(10):
+        while len(store.usage):
+            await trio.sleep(0.001)
+    assert len(rows(schema.requests)) == 1
 
 
 async def test_many_rows_make_few_commits(store, key, rows):
@@ -128,11 +140,22 @@ async def test_totals_by_key_and_by_model(store, key):
     store.usage.add(request(other, 2, Attempt("b", "y", "", 100, 50)))
     store.usage.add(request(other, 3, Attempt("b", "y", "", 1, 1)))
     await store.usage.flush()
-    by_key = [Total(str(other.id), 2, 101, 51), Total(str(key.id), 1, 10, 5)]
+    by_key = [Total("bob", 2, 101, 51, other.id), Total(key.name, 1, 10, 5, key.id)]
     assert await store.usage.totals("key", since=0) == by_key
     assert await store.usage.totals("model", since=0) == [Total("b/y", 3, 111, 56), Total("a/x", 1, 0, 0)]
     assert await store.usage.totals("model", since=102.5) == [Total("b/y", 1, 1, 1)]
     assert await store.usage.totals("model", since=0, key_id=key.id) == [Total("b/y", 1, 10, 5), Total("a/x", 1, 0, 0)]
+
+
+async def test_two_keys_of_one_name_are_told_apart(store, key):
+    first, _ = await store.keys.create("bob")
+    store.usage.add(request(first, 1, Attempt("a", "x", "", 10, 5)))
+    await store.keys.revoke("bob")
+    second, _ = await store.keys.create("bob")
+    store.usage.add(request(second, 2, Attempt("a", "x", "", 1, 1)))
+    await store.usage.flush()
+    wanted = [Total("bob", 1, 10, 5, first.id), Total("bob", 1, 1, 1, second.id)]
+    assert await store.usage.totals("key", since=0) == wanted
 
 
 async def test_old_requests_are_deleted_a_little_at_a_time(store, key, rows, monkeypatch):
