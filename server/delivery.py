@@ -32,7 +32,7 @@ __all__ = ["Delivery"]
 class Delivery:
     """Takes one answer to one client. `kept` are the upstream's headers that the client gets to see."""
 
-    __slots__ = ("_record", "_wrote_at", "call", "kept", "reply", "settled", "write")
+    __slots__ = ("_record", "_wrote_at", "call", "interval", "kept", "reply", "settled", "write")
 
     def __init__(self, call: Call, reply: Reply, record: Record) -> None:
         self.call = call
@@ -41,13 +41,15 @@ class Delivery:
         self.settled = not call.witnesses
         """Whether those who look on have been told the ending."""
         # Nearly always nobody looks on and no silence is filled: then a write is the reply's own.
-        self.write = self._write if call.witnesses or call.keepalive else reply.write
+        self.interval = call.keepalive
+        """Seconds of silence that are filled; 0 for none."""
+        self.write = self._write if call.witnesses or self.interval else reply.write
         self._record = record
         self._wrote_at = 0.0
 
     async def keep_alive(self, gone: Callable[[], None]) -> None:
-        """Fill each silence of `call.keepalive` seconds, until cancelled; calls `gone` if the client has left."""
-        interval = self.call.keepalive
+        """Fill each silence of `interval` seconds, until cancelled; calls `gone` if the client has left."""
+        interval = self.interval
         self._wrote_at = trio.current_time()
         while True:
             await trio.sleep_until(self._wrote_at + interval)  # a checkpoint, also when that is past
@@ -127,20 +129,23 @@ class Delivery:
 
     async def settle(self, ending: Ending, usage: Usage | None) -> None:
         """Those who look on write down what they have to: whatever happens meanwhile, but not for ever. Raises Refusal
-        where one of them cannot; those after it are told that the answer failed."""
+        where one of them cannot, or not in time; those after it are told that the answer failed."""
         self.settled = True
         self._record.usage = usage
         trouble: Exception | None = None
-        with trio.move_on_after(SETTLE_SECONDS, shield=True) as scope:
-            for witness in self.call.witnesses:
+        for witness in self.call.witnesses:
+            failed: Exception | None = None
+            with trio.move_on_after(SETTLE_SECONDS, shield=True) as scope:
                 try:
                     await witness.settle(ending, self._record)
                 except Exception as exc:
-                    trouble, ending = trouble or exc, ending._replace(kind="failed")
+                    failed = exc
+            if scope.cancelled_caught:
+                failed = refusal.busy("What this answer promises could not be written down in time.")
+            if failed is not None:
+                trouble, ending = trouble or failed, ending._replace(kind="failed")
         if trouble is not None:
             raise trouble
-        if scope.cancelled_caught:
-            raise refusal.busy("What this answer promises could not be written down in time.")
 
     async def settle_late(self, ending: Ending, usage: Usage | None) -> None:
         """The same when nobody waits for it any more."""

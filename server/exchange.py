@@ -128,7 +128,7 @@ class Exchange:
         if self._presence.gone:
             self._client_left()
         try:
-            ending = await (self._serve_and_keep_alive() if self._delivery.call.keepalive else self._serve())
+            ending = await (self._serve_and_keep_alive() if self._delivery.interval else self._serve())
         finally:
             record.status, record.bytes_out = self._reply.status, self._reply.bytes_out
             record.usage, record.frames = self._usage, self._frames

@@ -27,10 +27,11 @@ NOBODY = "nobody"
 class Gate:
     """Knows everybody who may come in."""
 
-    __slots__ = ("_owners", "_static", "_store")
+    __slots__ = ("_any_static", "_owners", "_static", "_store")
 
     def __init__(self, config: Config, store: Store | None = None) -> None:
         self._static = KeyRing(config.keys)
+        self._any_static = bool(config.keys)
         self._store = store
         self._owners = {key.name: number for number, key in enumerate(config.keys, 1)}  # until the store says others
 
@@ -44,7 +45,7 @@ class Gate:
     @property
     def demands_keys(self) -> bool:
         """Whether a request has to show a key."""
-        return bool(self._static) or (self._store is not None and self._store.keys.ever)
+        return self._any_static or (self._store is not None and self._store.keys.ever)
 
     async def require(self, headers: Mapping[str, str], origin: str | None) -> Key | None:
         """Whose key a request shows; None where none is needed. Raises Refusal for one that may not come in."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from ..protocol.chat import Failed
 from ..protocol.head import RequestHead
-from ..providers.headers import may_travel
+from ..providers.headers import NEVER, may_travel
 from .access import KEY_HEADERS, shown_keys
 
 __all__ = ["Refusal", "Request", "api_path"]
@@ -77,11 +77,15 @@ class Request:
         a credential, nor has one in it, nor concerns this connection only (RFC 9110, section 7.6.1)."""
         options = (self.header("connection") or "").lower()
         own = () if options in _USUAL else {option.strip() for option in options.split(",")}
-        travels = [
-            (name, value.decode("latin-1"))
-            for raw, value in self._headers.items()
-            if (name := _travels(raw)) and name not in own and (name != "x-request-id" or self._shown)
-        ]
+        travels = []
+        for raw, value in self._headers.items():
+            if (
+                raw not in _STAY
+                and (name := _travels(raw))
+                and name not in own
+                and (name != "x-request-id" or self._shown)
+            ):
+                travels.append((name, value.decode("latin-1")))
         if travels:
             keys = [key for key in shown_keys(self.chosen(KEY_HEADERS)) if len(key) >= LEAST_KEY]
             travels = [header for header in travels if not any(key in header[1] for key in keys)]
@@ -117,6 +121,9 @@ class Request:
     def _client_id(self) -> str:
         said = self.header("x-client-request-id") or ""
         return said if len(said) <= MAX_CLIENT_ID and said.isascii() and said.isprintable() else ""
+
+
+_STAY = frozenset(name.encode() for name in NEVER)
 
 
 @lru_cache(maxsize=256)
