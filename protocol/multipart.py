@@ -6,7 +6,9 @@ here but the fields that were asked for; the rest are offsets, and whoever has t
 Whoever reads the body next must see the same parts, or a field could be smuggled past what was judged here. So
 whatever two readers may take in two ways is refused: text before the first or after the last delimiter, the
 delimiter's text anywhere but on a line of its own, padding behind it, bare line ends, folded or broken headers,
-repeated or extended names, encodings of a part. No client that is known sends any of these.
+parameters that are repeated or extended (RFC 2231: some readers take `name*0` for the name), backslashes by which
+readers find different ends of a quoted string, encodings of a part, a file where a value is wanted. No client that is
+known sends any of these.
 
 Held back: as many bytes as a delimiter has, an unfinished header block, and the wanted values. Cost: one search.
 """
@@ -20,7 +22,7 @@ from typing import NamedTuple
 from .errors import RemoteProtocolError
 from .machine import Machine
 
-__all__ = ["Part", "Parts", "boundary_of"]
+__all__ = ["Part", "Parts", "boundary_of", "content_type"]
 
 
 class Part(NamedTuple):
@@ -37,6 +39,7 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER = re.compile(rf';[ \t]*({_TOKEN})=(?:"((?:[^"\\\r\n]|\\.)*+)"|({_TOKEN}))[ \t]*')
 # RFC 2046, section 5.1.1: up to 70 characters of these, the last one no space.
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
+_IS_TOKEN = re.compile(_TOKEN).fullmatch
 _HEADER = re.compile(rf"({_TOKEN}):[ \t]*([\t\x20-\x7e\x80-\U0010ffff]*+)")
 _PLAIN_ENCODINGS = ("binary", "8bit", "7bit")
 
@@ -44,26 +47,46 @@ _FIRST, _AFTER, _HEADERS, _VALUE, _OVER = range(5)
 
 
 def boundary_of(content_type: str) -> bytes:
-    """The boundary that the header names. Raises RemoteProtocolError, kind `bad_boundary`."""
+    """The boundary that the header names. Raises RemoteProtocolError, kind `bad_boundary`.
+
+    Beside it there may be a `charset`, of UTF-8 only: it would say how names are to be read. Whoever passes the body
+    on writes the header anew, by `content_type`.
+    """
     media, separator, rest = content_type.partition(";")
     found = _parameters(separator + rest) if media.strip().lower() == "multipart/form-data" else None
-    boundary = found.get("boundary", "") if found is not None else ""
-    if not _BOUNDARY.fullmatch(boundary):
+    said = found or {}
+    boundary, charset = said.pop("boundary", ""), said.pop("charset", "utf-8")
+    if said or charset.lower() != "utf-8" or not _BOUNDARY.fullmatch(boundary):
         raise RemoteProtocolError("the content type names no boundary as it should", kind="bad_boundary")
     return boundary.encode("ascii")
 
 
+def content_type(boundary: bytes) -> str:
+    """The header that names this boundary, and says nothing else."""
+    text = boundary.decode("ascii")
+    return f"multipart/form-data; boundary={text}" if _IS_TOKEN(text) else f'multipart/form-data; boundary="{text}"'
+
+
 def _parameters(text: str) -> dict[str, str] | None:
-    """Parameters by their names in lower case; None where they are not well-formed, or one is repeated."""
+    """Parameters by their names in lower case; None where they are not well-formed, or leave a doubt."""
     found: dict[str, str] = {}
     at = 0
     while at < len(text):
         match = _PARAMETER.match(text, at)
-        if match is None or match[1].lower() in found:
+        if match is None:
             return None
-        found[match[1].lower()] = match[3] if match[2] is None else match[2]
+        name, value = match[1].lower(), match[3] if match[2] is None else match[2]
+        if name in found or ("*" in name and name != "filename*") or _in_doubt(value):
+            return None
+        found[name] = value
         at = match.end()
     return found
+
+
+def _in_doubt(value: str) -> bool:
+    """Whether readers find different ends of this string: Python's `email` takes the quote behind a last escaped
+    backslash for an escaped one, and others know no escapes at all."""
+    return "\\" in value and (";" in value or value.endswith("\\"))
 
 
 class Parts(Machine[list[Part]]):
@@ -88,7 +111,8 @@ class Parts(Machine[list[Part]]):
         self._wanted = wanted
         self._max_parts, self._max_header_bytes, self._max_value_bytes = max_parts, max_header_bytes, max_value_bytes
         self._state = _FIRST
-        self._held = b""
+        self._held = bytearray()
+        self._searched = 0  # of what is held, for the end of headers
         self._offset = 0  # of what is held
         self._names: list[str] = []
         self._part = Part("", None, 0, 0)
@@ -102,7 +126,7 @@ class Parts(Machine[list[Part]]):
         return parts
 
     def _end(self) -> list[Part]:
-        if self._state != _OVER or self._held not in (b"", b"\r\n"):
+        if self._state != _OVER or bytes(self._held[:3]) not in (b"", b"\r\n"):
             self._refuse("truncated_body", "the body ends before its last delimiter", len(self._held))
         return []
 
@@ -112,7 +136,8 @@ class Parts(Machine[list[Part]]):
         return False
 
     def _drop(self, size: int) -> bool:
-        self._held = self._held[size:]
+        del self._held[:size]
+        self._searched = 0
         self._offset += size
         return True
 
@@ -126,13 +151,13 @@ class Parts(Machine[list[Part]]):
             return self._after_delimiter()
         if self._state == _FIRST:
             return self._before_all()
-        if not b"\r\n".startswith(self._held):
+        if not b"\r\n".startswith(bytes(self._held[:3])):
             self._refuse("bad_delimiter", "there is something behind the last delimiter")
         return False
 
     def _before_all(self) -> bool:
         skip = 2 if self._held.startswith(b"\r\n") else 0
-        begun = self._held[skip : skip + len(self._delimiter)]
+        begun = bytes(self._held[skip : skip + len(self._delimiter)])
         if begun == self._delimiter:
             self._state = _AFTER
             return self._drop(skip + len(begun))
@@ -143,14 +168,15 @@ class Parts(Machine[list[Part]]):
     def _after_delimiter(self) -> bool:
         if len(self._held) < 2:
             return False
-        if self._held[:2] not in (b"\r\n", b"--"):
+        if bytes(self._held[:2]) not in (b"\r\n", b"--"):
             return self._refuse("bad_delimiter", "there is something on the line of a delimiter")
         self._state = _HEADERS if self._held[:2] == b"\r\n" else _OVER
         return self._drop(2)
 
     def _in_headers(self) -> bool:
-        end = self._held.find(b"\r\n\r\n", 0, self._max_header_bytes + 4)
+        end = self._held.find(b"\r\n\r\n", max(self._searched - 3, 0), self._max_header_bytes + 4)
         if end < 0:
+            self._searched = len(self._held)
             if len(self._held) >= self._max_header_bytes + 4:
                 self._refuse("part_header_too_large", f"a part's headers have over {self._max_header_bytes} bytes")
             return False
@@ -160,6 +186,8 @@ class Parts(Machine[list[Part]]):
         name, filename = named
         if len(self._names) >= self._max_parts:
             return self._refuse("too_many_parts", f"there are more than {self._max_parts} parts")
+        if name in self._wanted and filename is not None:
+            return self._refuse("bad_part", f"the field {name!r} is a file")
         if name in self._wanted and name in self._names:
             return self._refuse("repeated_field", f"the field {name!r} occurs twice")
         self._names.append(name)
@@ -200,7 +228,7 @@ def _named(block: str) -> tuple[str, str | None] | None:
         found[match[1].lower()] = match[2].strip()
     kind, separator, rest = found.get("content-disposition", "").partition(";")
     parameters = _parameters(separator + rest)
-    if kind.strip().lower() != "form-data" or parameters is None or "name*" in parameters:
+    if kind.strip().lower() != "form-data" or parameters is None:
         return None
     name = parameters.get("name", "")
     if not name or "\\" in name or found.get("content-transfer-encoding", "binary").lower() not in _PLAIN_ENCODINGS:

@@ -64,7 +64,7 @@ RESPONSE_RULES = HeaderRules(
             "x-powered-by",
             "x-aspnet*",
         ),
-        *("x-powered-by", "x-aspnet*", "x-frame-options", "x-xss-protection", "x-content-type-options"),
+        *("x-frame-options", "x-xss-protection", "x-content-type-options"),
         *("x-robots-tag", "x-ua-compatible"),
     ],
     rename={"x-request-id": "x-upstream-request-id"},

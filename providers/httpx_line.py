@@ -18,6 +18,7 @@ import trio
 
 from .connect import connect_error, tls_error
 from .transport import LongBody, Origin, UpstreamError, UpstreamRequest
+from .writing import MAX_EARLY, is_refused
 
 __all__ = ["Line", "TransportError", "died_before_its_answer", "explain", "run_out"]
 
@@ -33,18 +34,17 @@ TransportError = httpx.TransportError
 class _Body(httpx.AsyncByteStream):
     """A request's body. (httpx's own is a generator, lost in its middle if writing fails.)
 
-    Of a long one, each piece that is asked for means that the one before was taken. If the upstream has said
-    something by then, and it is an answer, there is no use in sending on: the library takes a failure to write for
-    that, and reads the answer.
+    Of a long one, each piece that is asked for means that the one before was taken. If the upstream has refused it
+    by then, there is no use in sending on: the library takes a failure to write for that, and reads the answer.
     """
 
     def __init__(
-        self, body: bytes | LongBody, on_progress: Callable[[], None], is_answered: Callable[[], bool]
+        self, body: bytes | LongBody, on_progress: Callable[[], None], is_refused: Callable[[], Awaitable[bool]]
     ) -> None:
         self._body = body
         self._sent = 0
         self._on_progress = on_progress
-        self._is_answered = is_answered
+        self._is_refused = is_refused
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -53,7 +53,7 @@ class _Body(httpx.AsyncByteStream):
         if isinstance(self._body, LongBody):
             if self._sent:
                 self._on_progress()
-            if self._is_answered():
+            if await self._is_refused():
                 raise httpcore.WriteError
             piece = await self._body.read(self._sent)
         else:
@@ -127,12 +127,20 @@ class Line:
         scheme, host, port = self._origin
         url = httpx.URL(scheme=scheme, host=host, port=port, raw_path=request.target.encode("ascii"))
         headers = request.framed(("host", self._origin.authority))
-        stream = _Body(request.body, on_progress, self._is_answered)
+        stream = _Body(request.body, on_progress, self._is_refused)
         return httpx.Request(request.method, url, headers=headers, stream=stream, extensions={"trace": trace})
 
-    def _is_answered(self) -> bool:
-        """Whether the upstream has said something already. Over TLS that need not be an answer, so nothing is known."""
-        return self._plain is not None and self._plain.fileno() >= 0 and self._plain.is_readable()
+    async def _is_refused(self) -> bool:
+        """Whether the upstream has said already that there is no use in sending on, or is gone: a look at what has
+        come, which stays for the library to read. Over TLS it cannot be read, so nothing is known."""
+        plain = self._plain
+        if plain is None or plain.fileno() < 0 or not plain.is_readable():
+            return False
+        try:
+            early = await plain.recv(MAX_EARLY, trio.socket.MSG_PEEK)
+        except OSError:
+            return True
+        return not early or is_refused(early) is True
 
     async def receive(self) -> bytes:
         """The next body piece, without content decoding; `b""` at the end, and from then on."""

@@ -16,7 +16,7 @@ from .deadline import Deadline
 from .stream import READ_SIZE, ByteStream, StreamBroken
 from .transport import LongBody
 
-__all__ = ["write"]
+__all__ = ["MAX_EARLY", "is_refused", "write"]
 
 MAX_EARLY = 65536
 """Bytes of an answer that are kept while the request is still being sent; no more is read until then."""
@@ -81,9 +81,17 @@ async def _until_refused(stream: ByteStream, early: bytearray) -> bool:
             early += data
             if not data:
                 return True
-            status = early[_interim(early).end() :][:_STATUS_LINE]  # type: ignore[union-attr]  # it matches everywhere
-            if len(status) == _STATUS_LINE and status[9:10] != b"1":
-                return status[9:10] != b"2"
+            refused = is_refused(early)
+            if refused is not None:
+                return refused
     except StreamBroken:
         return True
     return False
+
+
+def is_refused(early: bytes | bytearray) -> bool | None:
+    """Whether an answer that begins so says that there is no use in sending on; None where it does not tell yet."""
+    status = early[_interim(early).end() :][:_STATUS_LINE]  # type: ignore[union-attr]  # it matches everywhere
+    if len(status) < _STATUS_LINE or status[9:10] == b"1":
+        return None
+    return status[9:10] != b"2"

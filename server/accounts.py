@@ -119,10 +119,9 @@ class Accounts:
         if why is not None:
             raise refusal.busy(why)
 
-    def admit(self, key_id: int, terms: Terms, call: Call) -> Admitted:
-        """Take a place in the limits of the key. Raises Refusal (429)."""
-        prompt, most = call.work.tokens
-        admitted = self._limits.admit(key_id, terms, tokens=prompt + most)
+    def admit(self, key_id: int, terms: Terms, tokens: int) -> Admitted:
+        """Take a place in the limits of the key, for a request of about so many tokens. Raises Refusal (429)."""
+        admitted = self._limits.admit(key_id, terms, tokens=tokens)
         if isinstance(admitted, Denied):
             raise _denied(admitted)
         return admitted
@@ -150,7 +149,10 @@ class Accounts:
                 found = None  # by policy the work goes on, unbudgeted, while the store is away
             if isinstance(found, Exhausted):
                 left = found.budget.left
-                raise _exhausted(f"The token budget of this key leaves {left} tokens; this request may take more.")
+                raise _exhausted(
+                    f"The token budget of this key leaves {left} tokens, and this request may take {tokens}: set a "
+                    "smaller max_tokens, or wait for the budget's next period, if it has one."
+                )
             reservation = found
         return _Settling(admitted, self._store, reservation)
 

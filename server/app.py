@@ -148,7 +148,8 @@ async def _serve_until_told(
     async with trio.open_nursery() as connections:
         for sock in sockets:
             connections.start_soon(accept_loop, gateway, sock, tls, connections)
-        announce(banner(gateway.config, _url(sockets[0], "https" if tls else "http")))
+        url = _url(sockets[0], "https" if tls else "http")
+        announce(banner(gateway.config, url, needs_key=gateway.gate.demands_keys))
         gc.collect()
         gc.freeze()  # what is there now stays: it need not be walked again and again
         code = await _until_told(gateway, signals)

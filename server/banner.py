@@ -19,13 +19,15 @@ __all__ = ["banner"]
 _BODY = '{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "Привет, বাংলা 👋"}}]}}'
 
 
-def banner(config: Config, url: str) -> str:
-    """The text for a gateway that is reached at `url` (`http://127.0.0.1:8777`)."""
+def banner(config: Config, url: str, *, needs_key: bool = False) -> str:
+    """The text for a gateway that listens on `url` (`http://127.0.0.1:8777`). `needs_key`: keys are demanded, be they
+    of the configuration or of the store."""
     model = _model(config)
     variable = _key_variable(config)
-    curl = [f"curl -N {url}/v1/chat/completions", "-H 'content-type: application/json'"]
+    here = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")  # all addresses: this one too
+    curl = [f"curl -N {here}/v1/chat/completions", "-H 'content-type: application/json'"]
     key = '"none"'
-    if config.keys:
+    if config.keys or needs_key:
         shown = f"${variable}" if variable else "<your key>"
         curl.append(f'-H "authorization: Bearer {shown}"')
         key = f'os.environ["{variable}"]' if variable else '"<your key>"'
@@ -40,7 +42,7 @@ def banner(config: Config, url: str) -> str:
             "  " + " \\\n    ".join(curl),
             "",
             "With an OpenAI SDK:",
-            f'  client = OpenAI(base_url="{url}/v1", api_key={key})',
+            f'  client = OpenAI(base_url="{here}/v1", api_key={key})',
             f'  client.chat.completions.create(model="{model}", stream=True, messages=[...])',
             "",
             "Providers (models are called provider/model):",

@@ -22,7 +22,7 @@ from ..protocol.errors import RemoteProtocolError
 from ..protocol.members import Members
 from ..providers.catalog import AmbiguousModel, Target, UnknownModel
 from ..providers.settings import Timeouts, TimeoutSettings
-from . import refusal
+from . import aside, refusal
 from .access import Key
 from .config import Limits
 from .doors import Door
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "call_for", "call_of", "make_call", "model_of", "read_members"]
 
-SMALL_BODY = 65536
+SMALL_BODY = aside.SMALL
 """Up to so many bytes a body is parsed in one go (well under a millisecond); larger ones in slices."""
 
 SLICE = 65536
@@ -89,8 +89,8 @@ async def make_call(gateway: Gateway, request: Request, raw: bytes, key: Key | N
 async def call_of(gateway: Gateway, request: Request, body: Members, key: Key | None, door: Door) -> Call:
     """The same for a body that was read. Raises Refusal."""
     model = model_of(body)
-    if door.dialect == "openai":
-        body = _with_messages(body, gateway.config.limits.json_depth)
+    if door.dialect == "openai" and "messages" not in body and "input" in body:
+        body = await aside.run(len(body.body), _with_messages, body, gateway.config.limits.json_depth)
     _check_needs(body, door)
     stream = _flag(body, "stream", door.streams)
     options = body.value("stream_options") if "stream_options" in body else None
@@ -159,17 +159,12 @@ async def read_members(body: bytes, max_depth: int) -> Members:
 
 
 def _with_messages(body: Members, max_depth: int) -> Members:
-    """The body, made a chat where it is none.
-
-    Some clients post the form of the Responses API here and expect a chat's answer: they get it.
-    """
-    if "messages" not in body and "input" in body:
-        try:
-            chat = to_chat({name: body.value(name) for name in body.names()})
-        except RemoteProtocolError as exc:
-            raise refusal.bad_request(str(exc), exc.kind) from exc
-        body = members.split(json.dumps(chat, ensure_ascii=False).encode("utf-8", "replace"), max_depth=max_depth + 2)
-    return body
+    """The body, made a chat: some clients post the form of the Responses API here and expect a chat's answer."""
+    try:
+        chat = to_chat({name: body.value(name) for name in body.names()})
+    except RemoteProtocolError as exc:
+        raise refusal.bad_request(str(exc), exc.kind) from exc
+    return members.split(json.dumps(chat, ensure_ascii=False).encode("utf-8", "replace"), max_depth=max_depth + 2)
 
 
 def _check_needs(body: Members, door: Door) -> None:

@@ -60,7 +60,7 @@ def _rehearse(config: Config) -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="penstock", message="%(prog)s %(version)s")
 def cli() -> None:
-    """A gateway for streams of tokens: OpenAI's API in front of any model server.
+    """A gateway for streams of tokens: OpenAI's, Anthropic's and Ollama's APIs in front of any model server.
 
     \b
     Begin here; it needs no key and no network:

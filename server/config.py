@@ -81,6 +81,7 @@ class TimeoutTable(TimeoutSettings, frozen=True):
     drain: Seconds = 30.0
     header: Seconds = 10.0
     body: Seconds = 30.0
+    body_total: Seconds = 1800.0
     keep_alive: Seconds = 75.0
     websocket_initialize: Seconds = 10.0
     websocket_ping: Seconds = 25.0

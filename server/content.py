@@ -1,8 +1,8 @@
 """The request body's type and coding: what a client may send JSON as.
 
-JSON is accepted under its own name, under none, and as text/plain, which browser clients use to spare a
-preflight (the check of Host and Origin has been made by then). Compressed bodies are unpacked up to the
-body limit, so that a small body cannot become a large one; the unpacking goes in slices.
+JSON is accepted under its own name, under none, as text/plain, which browser clients use to spare a preflight (the
+check of Host and Origin has been made by then), and as what `curl -d` calls it. Compressed bodies are unpacked up to
+the body limit, so that a small body cannot become a large one; the unpacking goes in slices.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ SLICE = 65536
 ZSTD_WINDOW = 1 << 23
 """Memory that a few bytes of zstd can ask for. RFC 8878, 3.1.1.1.2 recommends 8 MiB; levels up to 19 fit."""
 
+_TAKEN = frozenset(
+    ("application/json", "text/json", "text/plain", "application/octet-stream", "application/x-www-form-urlencoded")
+)
+"""The last is what `curl -d` says of anything. A page may send the last three without a preflight: see `access`."""
+
 _BROKEN = "The body does not unpack as its Content-Encoding says."
 
 
@@ -29,7 +34,7 @@ def check_type(content_type: str | None) -> None:
     if not content_type:
         return
     media = content_type.partition(";")[0].strip().lower()
-    if media in ("application/json", "text/plain", "application/octet-stream", "text/json") or media.endswith("+json"):
+    if media in _TAKEN or media.endswith("+json"):
         return
     raise refusal.plain(415, f"Content-Type '{media[:80]}' is not served here; send application/json.")
 

@@ -22,7 +22,7 @@ from ..protocol.errors import RemoteProtocolError
 from ..providers.deadline import Deadline
 from ..providers.stream import StreamBroken
 from ..providers.transport import UpstreamError, UpstreamResponse
-from . import refusal, upstream_answer
+from . import aside, refusal, upstream_answer
 from .delivery import Delivery
 from .ledger import Attempt, Record
 from .reply import ClientStalled, Reply
@@ -207,7 +207,13 @@ class Exchange:
         call, provider = self._delivery.call, target.provider
         self._passing, self._delivery.kept = None, []
         try:
-            request = call.work.request(call, target)
+            if call.work.size <= aside.SMALL:
+                request = call.work.request(call, target)
+            else:
+                self._target = self._deadline = None
+                request = await aside.in_thread(call.work.request, call, target)
+                if self._interrupted is not None:
+                    return Outcome(self._interrupted, self._why_not())
         except RemoteProtocolError as exc:  # it cannot be said in this upstream's dialect; in another's it may
             return Outcome(Ending("failed"), refusal.from_protocol(exc).failed, again=True, asked=False)
         source, attempt = call.work.source(provider), Attempt(provider.name, target.model)
@@ -318,8 +324,7 @@ class Exchange:
         if self._interrupted is not None and self._has_left():
             return Outcome(self._interrupted)
         if self._interrupted is not None:
-            failed = refusal.cancelled() if self._cancelled else refusal.busy("The gateway is shutting down.").failed
-            ending, again = self._interrupted, False
+            failed, ending, again = self._why_not(), self._interrupted, False
         elif which == "settle" and passing is not None:  # every choice has finished: only usage was awaited
             return await self._deliver(passing, passing.close())
         else:
@@ -335,6 +340,10 @@ class Exchange:
         if scope.cancelled_caught:
             self._reply.keep_alive = False  # it is in the middle of something that will not be completed
         return Outcome(ending)
+
+    def _why_not(self) -> Failed:
+        """What is said where it was stopped from outside."""
+        return refusal.cancelled() if self._cancelled else refusal.busy("The gateway is shutting down.").failed
 
     async def _broken(self, exc: UpstreamError, response: UpstreamResponse | None) -> Outcome:
         """The upstream could not be reached, or its connection broke."""

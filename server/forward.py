@@ -2,7 +2,8 @@
 
 Nothing is translated: what is said differs from what the client wrote only in the model's id. Two exceptions are
 made for embeddings: an answer comes in the form (numbers or base64) that the client asked for, whichever the upstream
-knows, and token ids go to no upstream that takes text alone.
+knows, and token ids go to no upstream that takes text alone. An upstream's word for the type of its answer is passed
+on if it is one of data; a page it cannot make of it in a browser.
 """
 
 from __future__ import annotations
@@ -27,11 +28,18 @@ if TYPE_CHECKING:
     from ..providers.settings import Operation
     from ..providers.transport import LongBody, UpstreamRequest
     from .call import Call
+    from .key_limits import Admitted
     from .visit import Visit
 
 __all__ = ["Cargo", "Embed", "Forward", "JsonCargo", "forward"]
 
 JSON = "application/json"
+
+
+_DATA = re.compile(
+    r"audio/[a-z0-9.+-]+|text/(?:plain|vtt|srt|event-stream)|application/(?:json|x-ndjson|x-subrip|ogg|octet-stream)"
+)
+_NO_SNIFFING = ("x-content-type-options", "nosniff")
 
 
 class Cargo(Protocol):
@@ -67,7 +75,7 @@ _NOTHING = JsonCargo(Members(b"{}", []))
 
 
 class Forward(Work):
-    """One request to pass on. `content_type` is that of the answer, where the upstream does not say one."""
+    """One request to pass on. `content_type` is that of the answer, where the upstream says none that is of data."""
 
     __slots__ = ("cargo", "content_type", "endpoint", "operation", "stream")
 
@@ -101,12 +109,13 @@ class Forward(Work):
 
     def passing(self, call: Call, source: str, content_type: str | None, clean: Callable[[Failed], Failed]) -> Passing:
         """Events, or bytes as they come, where the client streams; else a document."""
-        kind = content_type or self.content_type
+        media = (content_type or "").partition(";")[0].strip().lower()
+        kind = content_type if content_type and _DATA.fullmatch(media) else self.content_type
         limits = call.limits
         reading: dict[str, Any] = {"json_depth": limits.json_depth, "clean": clean}
         if not self.stream:
             return Document(kind, form=self.form, max_message_bytes=limits.message_bytes, **reading)
-        if kind.partition(";")[0].strip().lower() == Events.content_type:
+        if media == Events.content_type:
             return Events(content_type=kind, max_frame_bytes=limits.frame_bytes, **reading)
         return Copy(kind)
 
@@ -141,9 +150,14 @@ class Embed(Forward):
         return super().request(call, target)
 
 
-async def forward(visit: Visit, model: str, work: Forward) -> None:
-    """Serve the work by those upstreams of the model that have the operation. Raises Refusal, also where none has."""
+async def forward(visit: Visit, model: str, work: Forward, expected: Admitted | None = None) -> None:
+    """Serve the work by those upstreams of the model that have the operation. Raises Refusal, also where none has.
+
+    `expected` is the key's place that was taken while the body came (`serving.expecting`); here it is given back, for
+    the request to take its own.
+    """
     gateway, key = visit.gateway, visit.key
+    visit.reply.common.append(_NO_SNIFFING)
     call = await call_for(gateway, visit.request, key, model, work)
     able = [target for target in call.targets if work.source(target.provider) in target.provider.operations]
     if not able:
@@ -153,4 +167,6 @@ async def forward(visit: Visit, model: str, work: Forward) -> None:
             f"If it does, say so in the provider's setting 'speaks'."
         )
         raise refusal.missing(message, "unsupported_endpoint")
+    if expected is not None:
+        expected.end()  # nothing waits from here to the limits of the key, so nobody else gets this place
     await serve(gateway, key, call._replace(targets=able), visit.reply, visit.intake)

@@ -53,7 +53,9 @@ class Gate:
             return None
         key = await self.identify(headers)
         if key is None:
-            raise refusal.unauthenticated() if self.sure else refusal.busy("Keys cannot be looked up now.")
+            if not self.sure:
+                raise refusal.busy("Keys cannot be looked up now.")
+            raise refusal.unauthenticated(shown=bool(shown_keys(headers)))
         if not self.admits(key, origin):
             raise refusal.forbidden("This key may not be used from this Origin.")
         if not self.sure and hasattr(key, "terms") and self._store is not None and self._store.refuses:

@@ -5,9 +5,10 @@ that is how a client that leaves is noticed at once. What it reads it keeps, up 
 connection's own task takes it; heads and bodies are then plain calls over bytes that are there.
 
 Every wait has its own deadline: `keep_alive` for the first byte of a request, `header` from that byte to
-the end of the head, `body` for each sign of progress in the body. Every size has a limit, and whether a
-limit is passed does not depend on how the bytes were cut. Heads are read by the core (`protocol.head`), which
-refuses what request smuggling is made of; h11 would read the same bytes once more, with less care.
+the end of the head, `body` for each sign of progress in the body, and `body_total` for all of it, so that a
+place that is held meanwhile comes back. Every size has a limit, and whether a limit is passed does not depend on
+how the bytes were cut. Heads are read by the core (`protocol.head`), which refuses what request smuggling is made
+of; h11 would read the same bytes once more, with less care.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Intake:
         self._wants_continue = False
         self._fresh = True
         self._late = False
+        self._body_due = _NEVER
         self._at_end = False
         self.alarm = Alarm()
         self.on_gone: Callable[[], None] = _nothing
@@ -171,6 +173,11 @@ class Intake:
 
     # -- the body ------------------------------------------------------------------------------------
 
+    @property
+    def announced(self) -> bool:
+        """Whether the request says that it has a body, be it an empty one."""
+        return self._framed
+
     def discard_body(self) -> bool:
         """Drop a body that nobody has read, if it is already here; return whether nothing is still to come."""
         if self._length and len(self._early) >= self._length:
@@ -185,7 +192,7 @@ class Intake:
         its next request; so the connection ends as well.
         """
         limit = self._gateway.config.limits.body_bytes
-        self._check_framing(limit)
+        self._begin_body(limit)
         if self._length:
             if len(self._early) >= self._length:
                 body, self._early = self._early[: self._length], self._early[self._length :]
@@ -201,7 +208,7 @@ class Intake:
 
     async def read_into(self, take: Callable[[bytes], Awaitable[None]], limit: int) -> None:
         """Hand the body to `take` as it comes, piece by piece. Raises as `read_body`."""
-        self._check_framing(limit)
+        self._begin_body(limit)
         body: Counted | chunked.Decoder = chunked.Decoder() if self._chunked else Counted(self._length)
         self._length, self._chunked = 0, True  # whatever is raised, its rest is not to be taken for a request
         size = 0
@@ -218,12 +225,13 @@ class Intake:
         self._early = body.unused + self._early
         self._chunked = False
 
-    def _check_framing(self, limit: int) -> None:
+    def _begin_body(self, limit: int) -> None:
         if not self._framed:
             message = "This request needs a body, with a Content-Length or in chunked coding."
             raise RemoteProtocolError(message, kind="length_required", status=411)
         if self._length > limit:
             raise refusal.plain(413, f"The body is {self._length} bytes; the limit is {limit}.")
+        self._body_due = _after(self._gateway.config.timeouts.body_total)
 
     async def _read_sized(self) -> bytes:
         body = bytearray()  # not a list of pieces: tiny ones would take many times the limit
@@ -257,13 +265,15 @@ class Intake:
             raise StreamBroken("the client does not read")
 
     async def _progress(self) -> bytes:
-        seconds = self._gateway.config.timeouts.body
-        self.alarm.set(_after(seconds), self.stop_waiting)
+        timeouts = self._gateway.config.timeouts
+        self.alarm.set(min(_after(timeouts.body), self._body_due), self.stop_waiting)
         self._late = False
         data = await self._more()
         self.alarm.clear()
+        if trio.current_time() >= self._body_due:
+            raise refusal.plain(408, f"The request's body did not come within {timeouts.body_total:g} s.")
         if self._late and not data:
-            raise refusal.plain(408, f"No byte of the request's body came for {seconds:g} s.")
+            raise refusal.plain(408, f"No byte of the request's body came for {timeouts.body:g} s.")
         if not data:
             raise StreamBroken("the client left in the middle of a request")
         return data

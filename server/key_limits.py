@@ -123,9 +123,7 @@ class Admitted:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._settled:
-            self._withdraw()
-        self.release()
+        self.end()
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -140,6 +138,12 @@ class Admitted:
         self._state.tokens.take(tokens - self._estimate)
         self._estimate = tokens
         self._settled = True
+
+    def end(self) -> None:
+        """It is over: what was never settled is as if it had not come. Once or more often."""
+        if not self._settled:
+            self._withdraw()
+        self.release()
 
     def _withdraw(self) -> None:
         """Nothing was asked of anybody: give back what was taken."""

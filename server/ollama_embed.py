@@ -75,6 +75,11 @@ class EmbedLikeOllama(Forward):
         self._name = name
         self._times = times
 
+    @property
+    def size(self) -> int:
+        """See `Work`."""
+        return len(self._body.body)
+
     def source(self, provider: Provider) -> Operation:
         """Ollama's own operation if the upstream has it."""
         return "ollama_embed" if "ollama_embed" in provider.operations else "embeddings"

@@ -79,9 +79,10 @@ def _by_status(status: int, message: str, code: str) -> Refusal:
     return Refusal(Failed(message, status, kind, code, retry=False if status >= 500 else None))
 
 
-def unauthenticated() -> Refusal:
+def unauthenticated(*, shown: bool = True) -> Refusal:
     """401: a key is needed, and none or a wrong one was shown."""
-    message = "Incorrect API key provided. Send the key as 'Authorization: Bearer <key>'."
+    said = "Incorrect API key provided." if shown else "No API key was sent, and this gateway needs one."
+    message = f"{said} Send the key as 'Authorization: Bearer <key>', or as 'x-api-key'."
     return Refusal(Failed(message, 401, "invalid_request_error", "invalid_api_key"), [("www-authenticate", "Bearer")])
 
 

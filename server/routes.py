@@ -59,7 +59,7 @@ class Route(NamedTuple):
 async def dispatch(gateway: Gateway, request: Request, reply: Reply, intake: Intake) -> None:
     """Answer one request, whatever it is. Raises Refusal for what is refused."""
     route = _find(request.path)
-    reply.errors = route.errors if route else "ollama" if request.path.startswith("/api/") else "openai"
+    reply.errors = route.errors if route else _errors_below(request.path)
     reply.common += cors.headers(gateway, request)
     if not gateway.gate.demands_keys:
         refused = gateway.access.refuse_foreign(request.header("host"), request.header("origin"))
@@ -74,7 +74,7 @@ async def dispatch(gateway: Gateway, request: Request, reply: Reply, intake: Int
         await cors.preflight(gateway, request, reply, route.allowed if route else cors.METHODS)
         return
     if route is None:
-        raise refusal.not_found(request.method, request.path)
+        raise refusal.not_found(request.method, request.target.partition("?")[0])
     handler = route.methods.get("GET" if request.method == "HEAD" else request.method)
     if handler is None:
         raise refusal.method_not_allowed(request.method, route.allowed)
@@ -91,6 +91,14 @@ def _find(path: str) -> Route | None:
     if found is None:
         found = next((route for prefix, route in BELOW.items() if path.startswith(prefix)), None)
     return found
+
+
+def _errors_below(path: str) -> str:
+    """The dialect in which clients read that there is nothing at this path."""
+    return next((dialect for prefix, dialect in _FAMILIES.items() if path.startswith(prefix)), "openai")
+
+
+_FAMILIES = {"/api/": "ollama", "/messages/": "anthropic"}
 
 
 def _door(name: str, errors: str = "openai") -> Route:

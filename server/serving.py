@@ -1,12 +1,14 @@
 """How a call is served, by whatever door it came: HTTP's endpoints and the WebSocket both end here.
 
 Places are taken before the upstream is asked and given back on every path: one of `limits.requests` while a request
-is read and served. What a key may spend, and what a session remembers, joins the call here.
+is read and served. A body that is long in coming holds a place of its key's as well (`expecting`), so that nobody's
+uploads take more than their own. What a key may spend, and what a session remembers, joins the call here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -21,11 +23,12 @@ if TYPE_CHECKING:
     from .call import Call
     from .exchange import Presence
     from .gateway import Gateway
+    from .key_limits import Admitted
     from .reply import Reply
     from .store.key_rows import Terms
     from .witness import Witness
 
-__all__ = ["Place", "refuse_if_draining", "serve"]
+__all__ = ["Place", "expecting", "refuse_if_draining", "serve"]
 
 
 def refuse_if_draining(gateway: Gateway) -> None:
@@ -57,6 +60,22 @@ class Place:
         self._gateway.admitted -= 1
 
 
+def expecting(gateway: Gateway, key: Key | None) -> AbstractContextManager[Admitted | None]:
+    """The key's place for a request whose body is still to come: `with expecting(gateway, key) as expected: ...`.
+
+    Whoever serves the request ends it right before. Raises Refusal (429, 503).
+    """
+    accounts, terms = gateway.accounts, _terms(key)
+    if accounts is None or terms is None:
+        return nullcontext()
+    accounts.refuse()
+    return accounts.admit(gateway.gate.owner(key), terms, 0)
+
+
+def _terms(key: Key | None) -> Terms | None:
+    return getattr(key, "terms", None)  # a key of the store has some
+
+
 async def serve(gateway: Gateway, key: Key | None, call: Call, reply: Reply, presence: Presence) -> None:
     """Serve `call` to its end on `reply`. Raises Refusal for what is refused before an upstream was asked.
 
@@ -66,11 +85,11 @@ async def serve(gateway: Gateway, key: Key | None, call: Call, reply: Reply, pre
     accounts = gateway.accounts
     if accounts is not None:
         accounts.refuse()
-    terms: Terms | None = getattr(key, "terms", None)  # a key of the store has some
-    if accounts is None or key is None or terms is None:
+    terms = _terms(key)
+    if accounts is None or terms is None:
         await _serve_remembering(gateway, call, reply, presence, None)
         return
-    with accounts.admit(call.owner, terms, call) as admitted:
+    with accounts.admit(call.owner, terms, sum(call.work.tokens)) as admitted:
         reply.common += admitted.headers
         await _serve_remembering(gateway, call, reply, presence, partial(accounts.settling, terms, admitted, presence))
 

@@ -3,9 +3,10 @@
 Pure functions. A session's messages are kept in the neutral form (OpenAI's), whatever dialect they came in, and are
 said in the client's own dialect before the client's own words, which stay as they came.
 
-**Who keeps the history?** A client that sends a message of the assistant's keeps it itself: its request goes out as it
-is, and new is what follows the assistant's last message. All others send only what is new, and the session's messages
-are put before it. Where nothing is kept yet, everything is new.
+**Who keeps the history?** A client that sends a message of the assistant's, and after it one of its own, keeps it
+itself: its request goes out as it is, and new is what follows that message. All others send only what is new, and the
+session's messages are put before it; a message of the assistant's that nobody has spoken after is the beginning of the
+answer that is wanted, and as new as the rest. Where nothing is kept yet, everything is new.
 
 **Instructions** (the system's messages at a request's head) hold until others are given: a request's own take the
 place of those of the session, and are kept only where they differ. Reasoning is never kept.
@@ -35,6 +36,7 @@ Json = dict[str, Any]
 CONVERSATIONS = {"openai": "messages", "anthropic": "messages", "ollama": "messages", "responses": "input"}
 """The dialects whose requests are conversations, and the member that has them."""
 
+_ASKING = ("user", "tool")
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thinking_blocks")
 
 
@@ -51,9 +53,9 @@ def take_turn(dialect: str, body: Members, recent: Recent | None, window: int) -
     asked = DIALECTS[dialect].decode_request(body.body)
     head, own = _split(asked.messages)
     instructions, history = _kept(recent)
-    answered = [place for place, message in enumerate(own) if message.get("role") == "assistant"]
+    answered = _answered_until(own)
     keeps_its_own = bool(history) and bool(answered)
-    new = [_without_thoughts(message) for message in (own[answered[-1] + 1 :] if keeps_its_own else own)]
+    new = [_without_thoughts(message) for message in (own[answered:] if keeps_its_own else own)]
     if head != instructions:
         new = head + new
     if keeps_its_own or not (history or instructions):
@@ -84,6 +86,17 @@ def _split(messages: Sequence[Json]) -> tuple[list[Json], list[Json]]:
     end = next((place for place, message in enumerate(messages) if message.get("role") not in INSTRUCTIONS), None)
     end = len(messages) if end is None else end
     return list(messages[:end]), list(messages[end:])
+
+
+def _answered_until(own: Sequence[Json]) -> int:
+    """The place behind the assistant's last message that somebody has spoken after; 0 if there is none."""
+    spoken_after = False
+    for place in reversed(range(len(own))):
+        role = own[place].get("role")
+        if role == "assistant" and spoken_after:
+            return place + 1
+        spoken_after = spoken_after or role in _ASKING
+    return 0
 
 
 def _kept(recent: Recent | None) -> tuple[list[Json], list[Json]]:
@@ -134,8 +147,9 @@ def _answered(before: list[Json], own: list[Json]) -> list[Json]:
                 found.append(message)
             continue
         called = {call.get("id") for call in message.get("tool_calls") or ()}
-        following = itertools.takewhile(lambda later: later.get("role") == "tool", before[place + 1 :])
-        answers = {later.get("tool_call_id") for later in following}
+        following = (before[later] for later in range(place + 1, len(before)))  # no copy of all that is left
+        tools = itertools.takewhile(lambda later: later.get("role") == "tool", following)
+        answers = {later.get("tool_call_id") for later in tools}
         at_the_end = place + len(answers) + 1 >= len(before)
         if called <= answers or (going_on and at_the_end):
             found.append(message)

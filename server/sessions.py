@@ -5,6 +5,8 @@
 Requests of one session are served one after the other, in the order in which they came. A turn is kept whole, the
 client's messages and the answer, and before the client has the answer's last bytes; or not at all: an answer that
 failed, was cut short or had nobody left to take it leaves the session as it was, so that the client can ask again.
+That goes for an answer that is read to its end after its client has left (`on_client_gone = "drain"`), too: it is
+paid for, but nobody has heard it.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ import trio
 
 from ..protocol.chat import Accumulator
 from ..protocol.errors import LimitExceeded, RemoteProtocolError
-from . import refusal
+from . import aside, refusal
+from .estimate import BYTES_PER_TOKEN
 from .http import Refusal
 from .session_names import HEADER
 from .session_turn import Turn, kept_answer, take_turn
 from .store.errors import StoreError
-from .store.trimming import estimate
 from .witness import Witness
 
 if TYPE_CHECKING:
@@ -71,10 +73,10 @@ async def joined(gateway: Gateway, call: Call, reply: Reply, presence: Presence)
             yield call  # nobody waits for it: the exchange sees that, and books it
             return
         reply.common.append((HEADER, call.session))
-        yield await _join(gateway, call)
+        yield await _join(gateway, call, reply)
 
 
-async def _join(gateway: Gateway, call: Call) -> Call:
+async def _join(gateway: Gateway, call: Call, reply: Reply) -> Call:
     from .call import read_members
 
     work = cast("Chat", call.work)
@@ -84,20 +86,23 @@ async def _join(gateway: Gateway, call: Call) -> Call:
     except StoreError as exc:
         raise lost(exc) from exc
     try:
-        turn = take_turn(dialect, work.body, recent, await _window(gateway, call, recent))
+        size = len(work.body.body) + (recent.size if recent is not None else 0)
+        window = await _window(gateway, call, recent)
+        turn = await aside.run(size, take_turn, dialect, work.body, recent, window)
     except RemoteProtocolError as exc:
         raise refusal.from_protocol(exc) from exc
     if turn.changes:
         body = await read_members(work.body.replace(turn.changes), limits.json_depth)
         call = call._replace(work=work.with_body(body))
-    keeper = _Keeper(gateway.sessions, call, turn, work.reader(call), new=recent is None)
-    return call._replace(witnesses=(*call.witnesses, keeper))
+    keeper = _Keeper(gateway.sessions, call, reply, turn, work.reader(call), new=recent is None)
+    # Before what keeps a response: one that says that it was completed belongs to a turn that is kept.
+    return call._replace(witnesses=(keeper, *call.witnesses))
 
 
 async def _window(gateway: Gateway, call: Call, recent: Recent | None) -> int:
     """The smallest window among the models that may be asked; what the configuration says for those unknown."""
     usual = gateway.config.sessions.window_tokens
-    before = sum([estimate(message.body) for message in recent.messages]) if recent is not None else 0
+    before = recent.size // BYTES_PER_TOKEN if recent is not None else 0
     if before + call.work.tokens[0] < SURELY_FITS:
         return usual
     return min([await _window_of(target) or usual for target in call.targets])
@@ -118,9 +123,17 @@ class _Keeper(Witness):
     """Reads the answer along, and keeps the turn when it is complete."""
 
     def __init__(
-        self, sessions: Sessions | MemorySessions, call: Call, turn: Turn, reader: Reading, *, new: bool
+        self,
+        sessions: Sessions | MemorySessions,
+        call: Call,
+        reply: Reply,
+        turn: Turn,
+        reader: Reading,
+        *,
+        new: bool,
     ) -> None:
         self._sessions = sessions
+        self._reply = reply
         self._owner, self._name = call.owner, call.session
         self._said = turn.new
         self._reader = reader
@@ -138,7 +151,7 @@ class _Keeper(Witness):
 
     async def settle(self, ending: Ending, record: Record) -> None:
         """See `Witness`."""
-        if ending.kind != "completed":
+        if ending.kind != "completed" or self._reply.muted:
             return
         if not self._too_large:
             self._whole.feed(self._reader.close())
@@ -146,9 +159,7 @@ class _Keeper(Witness):
             raise refusal.busy("The answer cannot be kept in the session.")
         messages = [*self._said, kept_answer(self._whole.answer())]
         try:
-            if self._new:
-                await self._sessions.create(self._owner, self._name)
-            await self._sessions.append(self._owner, self._name, messages)
+            await self._sessions.append(self._owner, self._name, messages, new=self._new)
         except StoreError as exc:
             if exc.kind != "conflict":  # that is: deleted meanwhile, and whoever did it wanted nothing kept
                 raise lost(exc) from exc

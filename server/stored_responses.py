@@ -6,7 +6,9 @@ found stand before the request's own: the upstream gets all of them, and needs t
 difference whether it speaks this API or another.
 
 Items that are known by their id alone (`item_reference`) are looked up where the id says which response had it; others
-stay, for an upstream that knows them.
+stay, for an upstream that knows them. What is kept has the items themselves, so that a conversation can be followed
+back without looking anything up. A short request may refer to much, and to the same thing often: what is found is
+counted before it is put together, and no more than `limits.body_bytes` of it is.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 import trio
 
 from ..protocol import jsontext, sse
-from . import refusal
+from . import aside, refusal
 from .sessions import lost
 from .store.errors import StoreError
 from .witness import Witness
@@ -72,22 +75,23 @@ async def remembered(gateway: Gateway, call: Call) -> Call:
         why = "'previous_response_id' must be the id of a response, and cannot be used in a session."
         raise refusal.bad_request(why, "invalid_value", "previous_response_id")
     kept = wanted is not False and store.healthy
-    own = _items(body.value("input"))
+    own = _items(await aside.run(len(body.body), body.value, "input"))
     try:
         before = await _chain(store, call, previous) if previous else []
-        items = [*before, *await _resolved(store, call.owner, own)]
+        meant = await _resolved(store, call, own)
     except StoreError as exc:
         raise lost(exc) from exc
     changes: dict[str, bytes | None] = {"previous_response_id": None} if previous else {}
     changes |= {"store": None} if wanted else {}
-    if items != own:
-        changes["input"] = jsontext.dumps(items)
+    if before or meant is not own:
+        changes["input"] = await aside.in_thread(jsontext.dumps, [*before, *meant])
     if changes:
-        body = await read_members(body.replace(changes), gateway.config.limits.json_depth)
-        if len(body.body) > gateway.config.limits.body_bytes:
-            raise _too_long()
+        changed = body.replace(changes)
+        if len(changed) > call.limits.body_bytes:
+            raise _too_long("previous_response_id" if previous else "input")
+        body = await read_members(changed, call.limits.json_depth)
         call = call._replace(work=work.with_body(body))
-    return _kept(gateway, store, call, own, previous) if kept else call
+    return _kept(gateway, store, call, meant, previous) if kept else call
 
 
 def _kept(gateway: Gateway, store: Store, call: Call, own: list[Json], previous: str | None) -> Call:
@@ -111,9 +115,9 @@ def _unsupported(name: str, why: str) -> Refusal:
     return refusal.bad_request(f"Unsupported parameter: '{name}'. {why}", "unsupported_parameter", name)
 
 
-def _too_long() -> Refusal:
-    why = "The responses before it are more than one request may hold: begin anew."
-    return refusal.bad_request(why, "context_length_exceeded", "previous_response_id")
+def _too_long(param: str) -> Refusal:
+    why = "What was said before it is more than one request may hold: begin anew."
+    return refusal.bad_request(why, "context_length_exceeded", param)
 
 
 def _items(given: Any) -> list[Json]:
@@ -131,7 +135,7 @@ async def _chain(store: Store, call: Call, previous: str) -> list[Json]:
         return [item for response in chain for item in (*response.input, *_spoken(response))]
     missing = chain[0].previous_id if chain else previous
     if missing is not None and await store.responses.get(call.owner, missing) is not None:
-        raise _too_long()
+        raise _too_long("previous_response_id")
     why = f"Previous response with id '{missing}' not found."
     raise refusal.bad_request(why, "previous_response_not_found", "previous_response_id")
 
@@ -155,27 +159,39 @@ def _as_input(item: Json) -> Json | None:
     return item
 
 
-async def _resolved(store: Store, owner: int, items: list[Json]) -> list[Json]:
-    """The items, and in the place of references what they refer to, as far as it is kept."""
-    if not any(item.get("type") == "item_reference" for item in items):
+async def _resolved(store: Store, call: Call, items: list[Json]) -> list[Json]:
+    """The items, and in the place of references what they refer to, as far as it is kept. Raises Refusal where that
+    is more than a request may hold."""
+    wanted = _referred(items)
+    if not wanted:
         return items
-    known: dict[str, dict[Any, Json]] = {}
-    found: list[Json | None] = []
-    for item in items:
-        named = _ITEM.fullmatch(str(item.get("id"))) if item.get("type") == "item_reference" else None
-        if named is None:
-            found.append(item)
-            continue
-        response_id = "resp_" + named[1]
-        if response_id not in known:
-            if len(known) >= MAX_REFERENCES:
-                raise refusal.bad_request(f"'input' refers to more than {MAX_REFERENCES} responses.", param="input")
-            response = await store.responses.get(owner, response_id)
-            output = response.body.get("output", []) if response is not None else []
-            known[response_id] = {one.get("id"): one for one in output}
-        meant = known[response_id].get(item["id"])
-        found.append(item if meant is None else _as_input(meant))
+    room = call.limits.body_bytes - len(cast("Chat", call.work).body.body)
+    known: dict[str, Json | None] = {}
+    for response_id, times in wanted.items():
+        # One response at a time, and of it no more than is referred to: each of them may be as long as a request.
+        for id, item, size in await store.responses.output(call.owner, response_id, times):
+            room -= size * times[id]
+            if room < 0:
+                raise _too_long("input")
+            known[id] = _as_input(item)
+    found = [known.get(item["id"], item) if _is_reference(item) else item for item in items]
     return [item for item in found if item is not None]
+
+
+def _referred(items: list[Json]) -> dict[str, Counter[str]]:
+    """The responses in which items are to be looked up, and how often which. Raises Refusal for too many."""
+    wanted: dict[str, Counter[str]] = {}
+    for item in items:
+        named = _ITEM.fullmatch(item["id"]) if _is_reference(item) else None
+        if named is not None:
+            wanted.setdefault("resp_" + named[1], Counter())[item["id"]] += 1
+            if len(wanted) > MAX_REFERENCES:
+                raise refusal.bad_request(f"'input' refers to more than {MAX_REFERENCES} responses.", param="input")
+    return wanted
+
+
+def _is_reference(item: Json) -> bool:
+    return item.get("type") == "item_reference" and isinstance(item.get("id"), str)
 
 
 class Answering:
@@ -216,7 +232,7 @@ class _Keeper(Witness):
         begun = self._begun
         try:
             if ending.kind == "completed":
-                await self._keep(_whole(self._last, stream=self._stream))
+                await self._keep(await aside.run(len(self._last), _whole, self._last, self._stream))
             elif begun is not None and begun.cancelled:
                 await self._keep({**begun.body, "status": "cancelled"})
         finally:
@@ -248,7 +264,7 @@ class _Keeper(Witness):
             raise lost(exc) from exc
 
 
-def _whole(data: bytes, *, stream: bool) -> Json | None:
+def _whole(data: bytes, stream: bool) -> Json | None:
     """The response that these last bytes of an answer have; None if they have none that was completed."""
     if not stream:
         body: Json = json.loads(data)

@@ -2,7 +2,8 @@
 
 The fields may stand in any order, so all of it is kept (`spool`) before anybody is asked. What goes upstream are the
 client's own bytes, its boundary, file names and types included, and in the place of the value of `model` the
-upstream's own id. The strictness that this takes is in `protocol.multipart`.
+upstream's own id; only the header that names the boundary is written anew. The strictness that this takes is in
+`protocol.multipart`.
 
 Open WebUI can be set to send JSON with the file in base64: that is written as a form first, and is one then.
 """
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ..protocol.members import Members
-from ..protocol.multipart import Part, Parts, boundary_of
+from ..protocol.multipart import Part, Parts, boundary_of, content_type
 from . import estimate, refusal
 from .call import read_members
 from .spool import Spliced, Spool
@@ -92,10 +93,10 @@ def receive(gateway: Gateway) -> Iterator[Spool]:
 class _Keeper:
     """Takes a form in pieces: into the spool, and past the eyes of the parser."""
 
-    def __init__(self, spool: Spool, content_type: str) -> None:
+    def __init__(self, spool: Spool, boundary: bytes) -> None:
         self._spool = spool
-        self._content_type = content_type
-        self._parser = Parts(boundary_of(content_type), FIELDS)
+        self._content_type = content_type(boundary)
+        self._parser = Parts(boundary, FIELDS)
         self._parts: list[Part] = []
 
     async def take(self, piece: bytes) -> None:
@@ -116,8 +117,8 @@ async def read(visit: Visit, spool: Spool, *, json_too: bool = False) -> Upload:
     """The request's body as a form, or as the JSON that stands for one. Raises Refusal, RemoteProtocolError,
     StreamBroken."""
     request = visit.request
-    content_type = request.header("content-type") or ""
-    media = content_type.partition(";")[0].strip().lower()
+    said = request.header("content-type") or ""
+    media = said.partition(";")[0].strip().lower()
     if json_too and media == "application/json":
         return await _read_json(visit, spool)
     if media != "multipart/form-data":
@@ -126,7 +127,7 @@ async def read(visit: Visit, spool: Spool, *, json_too: bool = False) -> Upload:
         raise refusal.plain(
             415, f"Content-Encoding '{coding[:40]}' is not taken for uploads: audio is compressed already."
         )
-    keeper = _Keeper(spool, content_type)
+    keeper = _Keeper(spool, boundary_of(said))
     await visit.intake.read_into(keeper.take, visit.gateway.config.limits.upload_bytes)
     return keeper.done()
 
@@ -143,7 +144,7 @@ async def _read_json(visit: Visit, spool: Spool) -> Upload:
         message = "Missing required parameter: 'input_audio' with 'data' in base64 and 'format', as in 'wav'."
         raise refusal.bad_request(message, "missing_required_parameter", "input_audio")
     boundary = secrets.token_hex(16)
-    keeper = _Keeper(spool, f"multipart/form-data; boundary={boundary}")
+    keeper = _Keeper(spool, boundary.encode())
 
     async def begin(name: str, more: str = "") -> None:
         await keeper.take(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode())

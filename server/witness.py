@@ -3,7 +3,7 @@
 A session keeps what was said, a stored response keeps itself, a budget is settled. What is promised with the last
 byte of an answer must be true by then: `settle` is called, and waited for, before the final bytes go out. Where an
 answer does not come that far (the client left, the upstream broke, a deadline ran out) it is called afterwards. It is
-called exactly once, and shielded from cancellation for `SETTLE_SECONDS`.
+called exactly once, whatever became of others, and shielded from cancellation for `SETTLE_SECONDS`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["SETTLE_SECONDS", "Witness"]
 
 SETTLE_SECONDS = 5.0
-"""How long what is to be written down may take once nobody waits for it any more."""
+"""How long each of them may take, whether or not anybody waits for it any more."""
 
 
 class Witness:

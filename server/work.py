@@ -79,6 +79,11 @@ class Work(ABC):
     """Which deadline an answer in one piece has."""
 
     @property
+    def size(self) -> int:
+        """Bytes that have to be put into other words for a request: many of them are put so in a thread."""
+        return 0
+
+    @property
     def tokens(self) -> tuple[int, int]:
         """About how many tokens the prompt has, and how many the answer may have at most: for what is reserved. To be
         asked before the body is let go."""
@@ -123,6 +128,11 @@ class Chat(Work):
         self.encoding = encoding
         self.content_type = door.content_type
         self.endpoint = door.dialect
+
+    @property
+    def size(self) -> int:
+        """See `Work`."""
+        return len(self.body.body)
 
     @property
     def tokens(self) -> tuple[int, int]:

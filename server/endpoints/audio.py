@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .. import refusal, upload
 from ..call import model_of, read_members
 from ..forward import Forward, JsonCargo, forward
-from ..serving import Place
+from ..serving import Place, expecting
 from ..visit import Handler, Visit
 
 if TYPE_CHECKING:
@@ -29,10 +29,12 @@ def text_of(operation: Operation) -> Handler:
     """The handler of POST for what makes text of a recording."""
 
     async def ask(visit: Visit) -> None:
-        with Place(visit.gateway), upload.receive(visit.gateway) as spool:
+        gateway = visit.gateway
+        with Place(gateway), expecting(gateway, visit.key) as expected, upload.receive(gateway) as spool:
             form = await upload.read(visit, spool, json_too=True)
             content_type = TEXT_TYPES.get(form.fields.get("response_format", ""), "application/json")
-            await forward(visit, form.model, Forward(operation, form, stream=form.stream, content_type=content_type))
+            work = Forward(operation, form, stream=form.stream, content_type=content_type)
+            await forward(visit, form.model, work, expected)
 
     return ask
 

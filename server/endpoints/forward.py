@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .. import refusal, upload
 from ..call import model_of, read_members
 from ..forward import Forward, JsonCargo, forward
-from ..serving import Place
+from ..serving import Place, expecting
 from ..visit import Handler, Visit
 
 if TYPE_CHECKING:
@@ -40,8 +40,9 @@ def form_at(operation: Operation) -> Handler:
     """The handler of a POST of a form with files."""
 
     async def ask(visit: Visit) -> None:
-        with Place(visit.gateway), upload.receive(visit.gateway) as spool:
+        gateway = visit.gateway
+        with Place(gateway), expecting(gateway, visit.key) as expected, upload.receive(gateway) as spool:
             form = await upload.read(visit, spool)
-            await forward(visit, form.model, Forward(operation, form, stream=form.stream))
+            await forward(visit, form.model, Forward(operation, form, stream=form.stream), expected)
 
     return ask

@@ -1,13 +1,15 @@
 """Ollama's API beside the chat: whether there is an Ollama, which models it has, and what they are.
 
 To Ollama's clients this gateway is one. What upstreams of that kind say of their own models is passed on, by the names
-that the models have here; they are asked with a deadline, and where one does not answer, or is of another kind, the
-list of models has to do (`ollama_cards`). What would change an upstream's models is refused.
+that the models have here; they are asked with a deadline, while the client is there, and within the limits that chats
+have. Where one does not answer, or is of another kind, the list of models has to do (`ollama_cards`). What would change
+an upstream's models is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,6 +19,7 @@ from ...protocol.chat import Failed
 from ...providers.models import ListUnavailable
 from .. import ollama_cards, refusal
 from ..http import Refusal
+from ..serving import Place
 from ..visit import Visit
 from .models import find_model, list_models
 from .ollama_chat import in_its_words
@@ -50,7 +53,13 @@ async def tags(visit: Visit) -> None:
 
 async def show(visit: Visit) -> None:
     """POST /api/show: one model, by `model` or by the older `name`."""
-    asked = await visit.read_object()
+    with Place(visit.gateway):
+        asked = await visit.read_object()
+        with _while_there(visit):
+            await visit.answer(200, await _shown(visit, asked))
+
+
+async def _shown(visit: Visit, asked: Mapping[str, Any]) -> dict[str, Any]:
     name = asked.get("model") or asked.get("name")
     if not isinstance(name, str):
         raise refusal.bad_request("model is required", "missing_required_parameter", "model")
@@ -63,7 +72,7 @@ async def show(visit: Visit) -> None:
             if said := await _ask(target.provider, "/api/show", question):
                 found |= {key: value for key, value in said.items() if value is not None}
                 break
-    await visit.answer(200, found)
+    return found
 
 
 async def running(visit: Visit) -> None:
@@ -77,11 +86,12 @@ async def running(visit: Visit) -> None:
             if isinstance(name, str) and visit.may_use(id := f"{provider.name}/{name}"):
                 found.append({**entry, "name": ollama_cards.name_of(id), "model": ollama_cards.name_of(id)})
 
-    async with trio.open_nursery() as nursery:
-        for provider in visit.gateway.catalog.providers.values():
-            if provider.dialect == "ollama":
-                nursery.start_soon(look, provider)
-    await visit.answer(200, {"models": found})
+    with Place(visit.gateway), _while_there(visit):
+        async with trio.open_nursery() as nursery:
+            for provider in visit.gateway.catalog.providers.values():
+                if provider.dialect == "ollama":
+                    nursery.start_soon(look, provider)
+        await visit.answer(200, {"models": found})
 
 
 async def not_supported(visit: Visit) -> None:
@@ -90,9 +100,24 @@ async def not_supported(visit: Visit) -> None:
 
 
 async def _ask(provider: Provider, path: str, value: object = None) -> Mapping[str, Any]:
-    """What an upstream of Ollama's kind says; nothing if it says nothing that can be read, or not in time."""
+    """What an upstream of Ollama's kind says; nothing if it says nothing that can be read, or not in time, or is at
+    its limit."""
+    if not provider.slots.try_acquire():
+        return {}
     try:
         said = _decode(await provider.ask(provider.question(path, value)))
     except (ListUnavailable, msgspec.DecodeError, RecursionError):
         return {}
+    finally:
+        provider.slots.release()
     return {} if "error" in said else said
+
+
+@contextmanager
+def _while_there(visit: Visit) -> Iterator[None]:
+    """What is under way in here ends when the client leaves."""
+    with trio.CancelScope() as scope:
+        visit.intake.on_gone = scope.cancel
+        if visit.intake.gone:
+            scope.cancel()
+        yield

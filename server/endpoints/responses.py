@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
 import trio
 
 from ...protocol.chat import Failed
-from .. import refusal
+from .. import aside, refusal
 from ..http import Refusal
 from ..sessions import lost
 from ..store.errors import StoreError
@@ -26,6 +26,7 @@ CANCEL_SECONDS = 10.0
 
 USUAL_PAGE, LARGEST_PAGE = 20, 100
 _INPUT_ITEMS, _CANCEL = "/input_items", "/cancel"
+_ITEM_BYTES = 100  # of the shortest, about
 _ID_PREFIXES = {"message": "msg", "function_call": "fc", "reasoning": "rs", "custom_tool_call": "ctc"}
 
 
@@ -38,7 +39,7 @@ async def one_response(visit: Visit) -> None:
         await _input_items(visit, unquote(path.removesuffix(_INPUT_ITEMS)))
         return
     id = unquote(path)
-    if _query(visit).get("stream", "false") != "false":
+    if visit.query().get("stream", "false") != "false":
         raise refusal.bad_request("A stored response is not streamed again.", "unsupported_parameter", "stream")
     begun = visit.gateway.answering.get((_owner(visit), id))
     await visit.answer(200, begun.body if begun is not None else (await _stored(visit, id)).body)
@@ -79,8 +80,8 @@ async def delete_response(visit: Visit) -> None:
 
 
 async def _input_items(visit: Visit, id: str) -> None:
-    query, stored = _query(visit), await _stored(visit, id)
-    items = [_with_id(item, number, id) for number, item in enumerate(stored.input)]
+    query, stored = visit.query(), await _stored(visit, id)
+    items = await aside.run(_ITEM_BYTES * len(stored.input), _with_ids, stored.input, id)
     order, limit, after = query.get("order", "desc"), query.get("limit", str(USUAL_PAGE)), query.get("after")
     if order not in ("asc", "desc"):
         raise refusal.bad_request("'order' must be 'asc' or 'desc'.", "invalid_value", "order")
@@ -97,6 +98,10 @@ async def _input_items(visit: Visit, id: str) -> None:
     first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
     more = len(items) > len(page)
     await visit.answer(200, {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": more})
+
+
+def _with_ids(items: list[Json], response_id: str) -> list[Json]:
+    return [_with_id(item, number, response_id) for number, item in enumerate(items)]
 
 
 def _with_id(item: Json, number: int, response_id: str) -> Json:
@@ -131,7 +136,3 @@ def _missing(id: str) -> Refusal:
 
 def _owner(visit: Visit) -> int:
     return visit.gateway.gate.owner(visit.key)
-
-
-def _query(visit: Visit) -> dict[str, str]:
-    return {name: values[-1] for name, values in parse_qs(visit.request.query, max_num_fields=20).items()}

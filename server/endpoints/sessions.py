@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
 import msgspec
 
@@ -27,7 +27,10 @@ async def sessions(visit: Visit) -> None:
 
 async def create_session(visit: Visit) -> None:
     """POST /v1/sessions: a new one; the body may be left out."""
-    raw = await visit.read_body()
+    if visit.intake.announced:
+        raw = await visit.read_body()
+    else:
+        raw, visit.reply.keep_alive = b"", False  # what an old client sends as a body all the same is no request
     try:
         wanted = msgspec.json.decode(raw) if raw.strip() else {}
     except (msgspec.DecodeError, RecursionError) as exc:
@@ -61,8 +64,8 @@ def _owner(visit: Visit) -> int:
 
 
 def _paging(visit: Visit) -> dict[str, str]:
-    said = parse_qs(visit.request.query, max_num_fields=20)
-    return {name: said[name][-1] for name in ("limit", "cursor") if name in said}
+    said = visit.query()
+    return {name: said[name] for name in ("limit", "cursor") if name in said}
 
 
 def _shown(session: Session) -> dict[str, Any]:

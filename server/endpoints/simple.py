@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 
 from ...providers.catalog import UnknownModel
-from .. import refusal
+from .. import aside, refusal
 from ..call import call_for, read_members
 from ..serving import Place, serve
 from ..simple import DEFAULT_MODEL, Simple, as_chat
-from ..visit import Handler, Visit
+from ..visit import Handler, Visit, as_object
 
 __all__ = ["at"]
 
@@ -23,7 +23,8 @@ def at(name: str) -> Handler:
     async def ask(visit: Visit) -> None:
         gateway, key = visit.gateway, visit.key
         with Place(gateway):
-            said = await visit.read_object()
+            raw = await visit.read_body()
+            said = await as_object(raw)
             chat = as_chat(said, name)
             stream = said.get("stream") or False
             if not isinstance(stream, bool):
@@ -34,7 +35,8 @@ def at(name: str) -> Handler:
             if model == DEFAULT_MODEL:
                 await _default(visit)
             limits = gateway.config.limits
-            body = await read_members(json.dumps(chat).encode(), limits.json_depth)
+            written = await aside.run(len(raw), json.dumps, chat)
+            body = await read_members(written.encode(), limits.json_depth)
             call = await call_for(gateway, visit.request, key, model, Simple(body, stream=stream))
             await serve(gateway, key, call, visit.reply, visit.intake)
 

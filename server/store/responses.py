@@ -6,8 +6,9 @@ conversation. One before may have been deleted or have expired: the chain ends t
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from . import schema
 from .desk import Desk
 from .statements import upsert
 
-__all__ = ["StoredResponse", "StoredResponses"]
+__all__ = ["Item", "StoredResponse", "StoredResponses"]
 
 MAX_CHAIN = 1000
 """Responses that are followed back; a longer conversation is beyond any model's window."""
@@ -39,6 +40,14 @@ class StoredResponse(NamedTuple):
     created_at: float
     previous_id: str | None = None
     expires_at: float | None = None
+
+
+class Item(NamedTuple):
+    """An item of an answer; `size` is its length as JSON, in bytes."""
+
+    id: str
+    value: dict[str, Any]
+    size: int
 
 
 class StoredResponses:
@@ -69,6 +78,11 @@ class StoredResponses:
         job = partial(_chain, key_id=key_id, response_id=response_id, max_chars=max_chars, now=self._clock())
         return await self._desk.read(job)
 
+    async def output(self, key_id: int, response_id: str, ids: Container[str]) -> list[Item]:
+        """Of what this response said, the items with these ids; of two with the same id the last. Raises StoreError."""
+        job = partial(_output, key_id=key_id, response_id=response_id, ids=ids, now=self._clock())
+        return await self._desk.read(job)
+
     async def delete(self, key_id: int, response_id: str) -> bool:
         """Forget a response; False if this key has none of this id. Raises StoreError."""
         return await self._desk.write(partial(_delete, key_id=key_id, response_id=response_id, now=self._clock()))
@@ -95,6 +109,18 @@ def _mine(key_id: int, response_id: str, now: float) -> Any:
 def _get(connection: sa.Connection, key_id: int, response_id: str, now: float) -> StoredResponse | None:
     row = connection.execute(sa.select(responses).where(_mine(key_id, response_id, now))).one_or_none()
     return None if row is None else StoredResponse(**row._mapping)
+
+
+def _output(connection: sa.Connection, key_id: int, response_id: str, ids: Container[str], now: float) -> list[Item]:
+    query = sa.select(responses.c.body).where(_mine(key_id, response_id, now))
+    body = connection.execute(query).scalar()
+    output = body.get("output") if body is not None else None
+    found: dict[str, Item] = {}
+    for value in output if isinstance(output, list) else []:
+        id = value.get("id") if isinstance(value, dict) else None
+        if isinstance(id, str) and id in ids:
+            found[id] = Item(id, value, len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")))
+    return list(found.values())
 
 
 def _chain(

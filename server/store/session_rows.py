@@ -60,10 +60,12 @@ class Page(NamedTuple):
 
 
 class Recent(NamedTuple):
-    """The newest messages of a session; and where these are not all, the last instructions before them."""
+    """The newest messages of a session; and where these are not all, the last instructions before them. `size` is about
+    how long they are together, as JSON."""
 
     messages: list[Message]
     instructions: list[Message]
+    size: int = 0
 
 
 def is_session_name(text: str) -> bool:
@@ -79,6 +81,9 @@ class Turns:
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def __contains__(self, place: tuple[int, str]) -> bool:
+        return place in self._held
 
     @asynccontextmanager
     async def hold(self, place: tuple[int, str]) -> AsyncIterator[None]:

@@ -19,6 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from . import schema
+from .database import Job
 from .desk import Desk
 from .errors import StoreError
 from .session_rows import INSTRUCTIONS, PAGE, Message, Page, Recent, Session, Turns
@@ -70,17 +71,27 @@ class Sessions:
         return await self._desk.read(partial(_get, key_id=key_id, name=name))
 
     async def append(
-        self, key_id: int, name: str, bodies: Sequence[dict[str, Any]], *, expected: int | None = None
+        self,
+        key_id: int,
+        name: str,
+        bodies: Sequence[dict[str, Any]],
+        *,
+        expected: int | None = None,
+        new: bool = False,
     ) -> int:
-        """Add messages to a session that is there; returns its new length, committed.
+        """Add messages to a session; returns its new length, committed. A `new` one is made with them, if it is not
+        there yet: there is none that has been made and is empty because they could not be added.
 
         With `expected`, the length that the caller knows, nothing is added if it has another: StoreError
         `conflict`, as for a session that is not there.
         """
-        job = partial(_append, key_id=key_id, name=name, bodies=bodies, expected=expected, now=self._clock())
+        now = self._clock()
+        job: Job[int | None] = partial(_append, key_id=key_id, name=name, bodies=bodies, expected=expected, now=now)
+        if new:
+            job = partial(_create_with, key_id=key_id, new=Session(name, "", 0, now, now), append=job)
         length = await self._desk.write(job)
         if length is None:
-            raise StoreError("conflict", "The session was changed or deleted meanwhile.")
+            raise _conflict()
         return length
 
     async def history(
@@ -135,6 +146,18 @@ def _create(connection: sa.Connection, key_id: int, new: Session) -> Session:
     session = _get(connection, key_id, new.name)
     assert session is not None
     return session
+
+
+def _create_with(connection: sa.Connection, key_id: int, new: Session, append: Job[int | None]) -> int:
+    _create(connection, key_id, new)
+    length = append(connection)
+    if length is None:
+        raise _conflict()  # here, so that the session is not made either
+    return length
+
+
+def _conflict() -> StoreError:
+    return StoreError("conflict", "The session was changed or deleted meanwhile.")
 
 
 def _get(connection: sa.Connection, key_id: int, name: str) -> Session | None:
@@ -214,14 +237,19 @@ def _first_that_fits(connection: sa.Connection, newest: sa.Select[Any], max_char
 
 def _recent(connection: sa.Connection, key_id: int, name: str, max_chars: int) -> Recent | None:
     found = _history(connection, key_id, name, None, LOOKED_AT, max_chars)
-    if not found or not found[0].number:
-        return None if found is None else Recent(found, [])
-    told = sa.select(messages).where(messages.c.session_id == _id_of(connection, key_id, name))
+    if not found:
+        return None if found is None else Recent([], [])
+    mine = messages.c.session_id == _id_of(connection, key_id, name)
+    size = sa.select(sa.func.sum(sa.func.length(messages.c.body))).where(mine, messages.c.number >= found[0].number)
+    chars = int(connection.execute(size).scalar() or 0)
+    if not found[0].number:
+        return Recent(found, [], chars)
+    told = sa.select(messages).where(mine)
     told = told.where(messages.c.number < found[0].number, messages.c.role.in_(INSTRUCTIONS))
     rows = connection.execute(told.order_by(messages.c.number.desc()).limit(MOST_INSTRUCTIONS)).all()
     # Those that were given together: their numbers follow on each other.
     run = [row for place, row in enumerate(rows) if row.number == rows[0].number - place]
-    return Recent(found, [Message(row.number, row.body, row.created_at) for row in reversed(run)])
+    return Recent(found, [Message(row.number, row.body, row.created_at) for row in reversed(run)], chars)
 
 
 def _page(connection: sa.Connection, key_id: int, after: tuple[float, int] | None, limit: int) -> Page:

@@ -13,12 +13,16 @@ from laws.streams import chat
 from penstock.protocol import chunked, detect, head, members, ndjson, sse, utf8
 from penstock.protocol.blocks import Blocks
 from penstock.protocol.dialects import DIALECTS
+from penstock.protocol.embeddings import Repacker
 from penstock.protocol.jsonrpc import ContentLengthDecoder
+from penstock.protocol.multipart import Parts
 from penstock.protocol.relay import Relay, Whole
 from penstock.protocol.response import Response
 from penstock.protocol.runs import runs
 
 Grow = Callable[[int], bytes]
+
+_PART = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n'
 
 # A machine, and inputs that grow with `n`: much of one thing that never ends, and many things.
 GROWING: dict[str, tuple[Callable[[], Any], Grow]] = {
@@ -56,6 +60,16 @@ GROWING: dict[str, tuple[Callable[[], Any], Grow]] = {
     "detect, one value": (detect.Detector, lambda n: b'{"a":"' + b"x" * n),
     "detect, white space": (detect.Detector, lambda n: b"\n" * n),
     "detect, white space after a value": (lambda: detect.Detector("application/json"), lambda n: b"1\n" + b"\n" * n),
+    "multipart, one part": (lambda: Parts(b"x"), lambda n: _PART + b"x" * n),
+    "multipart, many parts": (lambda: Parts(b"x", max_parts=1 << 24), lambda n: (_PART + b"\r\n") * (n // 60)),
+    "multipart, almost delimiters": (lambda: Parts(b"x"), lambda n: _PART + b"\r\n--" * (n // 4)),
+    "multipart, one header": (
+        lambda: Parts(b"x", max_header_bytes=1 << 24),
+        lambda n: b"--x\r\nA: " + b"x" * n,
+    ),
+    "embeddings, numbers": (lambda: Repacker("base64"), lambda n: b'{"embedding":[' + b"0.25," * (n // 5)),
+    "embeddings, base64": (lambda: Repacker("float"), lambda n: b'{"embedding":"' + b"AACA" * (n // 4)),
+    "embeddings, something else": (lambda: Repacker("float"), lambda n: b'{"a":"' + b"x" * n),
     "members, one string": (members.Splitter, lambda n: b'{"a":"' + b"x" * n),
     "members, escapes": (members.Splitter, lambda n: b'{"a":"' + b"\\u0041" * (n // 6)),
     "members, many": (members.Splitter, lambda n: b"{" + b"".join(b'"%06d":1,' % k for k in range(n // 11))),

@@ -6,7 +6,7 @@ import pytest
 
 from feeding import same_for_every_cut
 from penstock.protocol.errors import RemoteProtocolError
-from penstock.protocol.multipart import Part, Parts, boundary_of
+from penstock.protocol.multipart import Part, Parts, boundary_of, content_type
 
 B = b"----x7"
 
@@ -58,6 +58,8 @@ def test_a_form_without_parts():
         (b'form-data; name="timestamp_granularities[]"', "timestamp_granularities[]", None),
         (b"Form-Data; NAME=file; filename=a.mp3", "file", "a.mp3"),
         (b'form-data; name="file"; filename="a \\"b\\".mp3"', "file", 'a \\"b\\".mp3'),
+        (b'form-data; name="file"; filename="C:\\\\bc"', "file", "C:\\\\bc"),
+        (b'form-data; name="file"; filename="a;b.mp3"', "file", "a;b.mp3"),
         (b'form-data; name="file"; filename="a%22b.mp3"', "file", "a%22b.mp3"),
         ('form-data; name="file"; filename="запись.mp3"'.encode(), "file", "запись.mp3"),
         (b"form-data; name=\"file\"; filename*=UTF-8''%e2%82%ac.mp3", "file", "UTF-8''%e2%82%ac.mp3"),
@@ -92,6 +94,14 @@ SPOILT = {
     "NUL in the headers": (form(part(b"a", b"x", b"\x00")), "bad_part"),
     "two names": (form(part(b"a", b"x", b'; name="b"')), "bad_part"),
     "an extended name": (form(part(b"a", b"x", b"; name*=UTF-8''model")), "bad_part"),
+    "a name in pieces": (form(part(b"a", b"x", b'; name*0="model"')), "bad_part"),
+    "a file name in pieces": (form(part(b"a", b"x", b'; filename*0="a"')), "bad_part"),
+    "another extended parameter": (form(part(b"a", b"x", b"; x*=utf-8''y")), "bad_part"),
+    "a quote that some see open": (form(part(b"a", b"x", b'; filename="\\\\"; x="; name=model; y="')), "bad_part"),
+    "a quote that some see closed": (form(part(b"a", b"x", b'; filename="\\"; name=model; y=\\""')), "bad_part"),
+    "a quote that some see closed later": (form(part(b"a", b"x", b'; filename="; \\"; name=model"')), "bad_part"),
+    "a model that is a file": (form(part(b"model", b"x", b'; filename="m"')), "bad_part"),
+    "a model that is a file by another name": (form(part(b"model", b"x", b"; filename*=utf-8''m")), "bad_part"),
     "an escape in a name": (form(part(b"mo\\del", b"x")), "bad_part"),
     "broken parameters": (form(part(b"a", b"x", b"; filename=")), "bad_part"),
     "base64": (form(part(b"a", b"x", head=b"Content-Transfer-Encoding: base64\r\n")), "bad_part"),
@@ -148,6 +158,12 @@ def test_a_large_file_is_not_kept():
 )
 def test_boundaries(header, boundary):
     assert boundary_of(header) == boundary
+    assert boundary_of(content_type(boundary)) == boundary
+
+
+def test_the_header_is_written_anew():
+    assert content_type(b"----x7") == "multipart/form-data; boundary=----x7"
+    assert content_type(b"a b?c") == 'multipart/form-data; boundary="a b?c"'
 
 
 @pytest.mark.parametrize(
@@ -162,6 +178,10 @@ def test_boundaries(header, boundary):
         'multipart/form-data; boundary="a\\"b"',
         "multipart/form-data; boundary=" + "a" * 71,
         "multipart/form-data; boundary=a b",
+        "multipart/form-data; boundary=a; boundary*=utf-8''b",
+        "multipart/form-data; boundary=a; boundary*0=b",
+        "multipart/form-data; boundary=a; x=b",
+        "multipart/form-data; boundary=a; charset=utf-7",
     ],
 )
 def test_what_names_no_boundary(header):

@@ -138,6 +138,25 @@ async def test_an_upstream_that_refuses_and_closes_is_heard(transport_to):
     response.close()
 
 
+@pytest.mark.parametrize("early", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 102 Processing\r\n\r\n", OK, OK[:9]])
+async def test_what_is_no_refusal_does_not_cut_the_body_short(transport_to, early):
+    body, came = Body(4 << 20), bytearray()
+
+    async def serve(stream):
+        while b"\r\n\r\n" not in came:
+            came.extend(await stream.receive())
+        await stream.send_all(early)
+        while not came.endswith(body.data[-100:]):
+            came.extend(await stream.receive())
+        await stream.send_all(OK[9:] if early == OK[:9] else b"" if early == OK else OK)
+        await trio.sleep_forever()
+
+    response = await transport_to(serve).send(upload(body), deadline())
+    assert (response.status, await read_all(response)) == (200, b"ok")
+    assert bytes(came).endswith(b"\r\n\r\n" + body.data)
+    response.finish()
+
+
 async def test_a_kept_connection_that_dies_has_the_body_sent_again(transport_to):
     requests = []
 

@@ -55,9 +55,8 @@ def test_json_may_be_sent_as(content_type):
     "content_type",
     [
         "text/html",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data; boundary=x",
         "application/xml",
+        "multipart/form-data; boundary=x",
         "application/json, text/html",
         "json",
         ";",

@@ -52,6 +52,26 @@ async def test_it_is_passed_on_and_back_as_it_is(nursery, path, told):
     assert rig.gateway.ledger.endings == {"completed": 1}
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("text/html", "application/json"),
+        ("image/svg+xml; charset=utf-8", "application/json"),
+        ("application/xhtml+xml", "application/json"),
+        ("text/plain;text/html", "text/plain;text/html"),
+        ("Application/JSON; charset=utf-8", "Application/JSON; charset=utf-8"),
+        ("audio/x-wav", "audio/x-wav"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_no_upstream_can_make_a_page_of_its_answer(nursery, said, told, stream):
+    upstream = Upstream(nursery, [reply(RANKED, content_type=said)])
+    body = {"model": "up/tiny", **ASKED["/v1/rerank"], "stream": stream}
+    answer = await post(Rig(nursery, upstream), "/v1/rerank", body)
+    assert (answer.status, answer.json) == (200, RANKED)
+    assert (answer.headers["content-type"], answer.headers["x-content-type-options"]) == (told, "nosniff")
+
+
 async def test_a_moderation_without_a_model_is_for_the_usual_one(nursery):
     upstream = Upstream(nursery, [reply(MODERATION)])
     rig = Rig(nursery, upstream, '[aliases]\nomni-moderation-latest = "up/tiny"\n')

@@ -338,3 +338,19 @@ async def test_bytes_that_are_no_http_get_one_answer_and_the_end(rig, autojump_c
         refused(answer, 400, "invalid_request")
         assert answer.headers["connection"] == "close"
         await ended(client)
+
+
+@pytest.mark.parametrize(
+    ("target", "shape"),
+    [
+        ("/v1/messages/batches", {"type", "error"}),
+        ("/messages/x/y", {"type", "error"}),
+        ("/api/x", {"error"}),
+        ("/v1/messagesx", {"error"}),
+    ],
+)
+async def test_what_is_not_there_is_said_as_its_neighbours_would(nursery, target, shape):
+    client = Rig(nursery, Upstream(nursery)).connect()
+    await client.request("POST", target, {}, b"{}")
+    answer = await client.answer()
+    assert (answer.status, answer.json.keys()) == (404, shape)

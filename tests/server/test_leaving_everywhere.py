@@ -43,7 +43,10 @@ ASKED = {
     "/audio/translations": form(*AUDIO),
     "/audio/speech": {"input": "Hi", "voice": "v"},
 }
-NOBODY_ASKED = {"/api/show", "/api/pull", "/api/push", "/api/create", "/api/copy", "/sessions", "/admin/keys"}
+BESIDE = {("POST", "/api/show"): b'{"model": "up/tiny"}', ("GET", "/api/ps"): b""}
+"""They ask an upstream of Ollama's kind what it says of its models, and are no entry in the ledger."""
+
+NOBODY_ASKED = {"/api/pull", "/api/push", "/api/create", "/api/copy", "/sessions", "/admin/keys"}
 """They answer by themselves."""
 
 SPOKEN = sorted(OPENAI_PATHS.keys() - {"responses", "anthropic"})
@@ -63,7 +66,8 @@ STREAMED = {
 
 
 def test_c04_no_endpoint_is_forgotten():
-    assert {path for path, route in ROUTES.items() if "POST" in route.methods} == ASKED.keys() | NOBODY_ASKED
+    beside = {path for method, path in BESIDE if method == "POST"}
+    assert {path for path, route in ROUTES.items() if "POST" in route.methods} == ASKED.keys() | beside | NOBODY_ASKED
 
 
 async def leave(nursery, path, script, *, stream):
@@ -106,3 +110,41 @@ async def test_c04_leaving_before_the_first_token(nursery, autojump_clock, path)
 @pytest.mark.parametrize("path", ASKED)
 async def test_c04_leaving_while_a_whole_answer_is_awaited(nursery, autojump_clock, path):
     assert not await leave(nursery, path, [], stream=False)
+
+
+@pytest.mark.parametrize(("method", "path"), BESIDE)
+async def test_c04_leaving_while_an_ollama_is_asked_about_its_models(nursery, autojump_clock, method, path):
+    upstream = Upstream(nursery, [EXPECT_CLOSE])
+    rig = Rig(nursery, upstream, '[providers.up]\npreset = "ollama"\nmodels = ["tiny"]\n')
+    slots = rig.gateway.catalog.providers["up"].slots
+    client = rig.connect()
+    await client.request(method, path, {}, BESIDE[method, path])
+    asked = await upstream.request()
+    await settled()
+    assert (rig.gateway.admitted, slots.in_use) == (1, 1)
+    left = trio.current_time()
+    client.leave()
+    await asked.closed.wait()
+    assert asked.closed_at == left
+    await settled()
+    assert (rig.gateway.admitted, slots.in_use, rig.gateway.connections) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("method", "path"), BESIDE)
+async def test_questions_about_models_are_within_the_limits_too(nursery, autojump_clock, method, path):
+    upstream = Upstream(nursery, [EXPECT_CLOSE])
+    toml = '[providers.up]\npreset = "ollama"\nmodels = ["tiny"]\nparallel = 1\n[limits]\nrequests = 2\n'
+    rig = Rig(nursery, upstream, toml)
+    first, second, third = rig.connect(), rig.connect(), rig.connect()
+    await first.chat("Hi", stream=True)
+    await upstream.request()
+    await second.request(method, path, {}, BESIDE[method, path])
+    assert (await second.answer()).status == 200
+    assert len(upstream.requests) == 1
+    await second.chat("Hi", stream=False)
+    assert (await second.answer()).status == 429
+    rig.gateway.admitted += 1
+    await third.request(method, path, {}, BESIDE[method, path])
+    assert (await third.answer()).status == 503
+    rig.gateway.admitted -= 1
+    first.leave()

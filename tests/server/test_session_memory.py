@@ -1,6 +1,7 @@
 """Sessions in memory do what those of the store do, and no more are kept than may be."""
 
 import pytest
+import trio
 
 from penstock.server.session_memory import MemorySessions
 from penstock.server.store.errors import StoreError
@@ -28,7 +29,7 @@ def clock():
 
 @pytest.fixture
 def sessions(clock):
-    return MemorySessions(clock, max_sessions=3, max_chars=1000)
+    return MemorySessions(clock, max_sessions=3, max_bytes=2000)
 
 
 async def test_made_once_and_owned(sessions, clock):
@@ -62,7 +63,7 @@ async def test_history_by_pages_and_by_size(sessions):
     assert await texts(sessions, "s", limit=2, before=3) == ["1", "2"]
     assert await texts(sessions, "s", before=-1) == []
     assert await texts(sessions, "s", before=99, limit=0) == ["4"]
-    size = len('{"role": "user", "content": "0"}')
+    size = len('{"role":"user","content":"0"}')
     assert await texts(sessions, "s", max_chars=2 * size) == ["3", "4"]
     assert await texts(sessions, "s", max_chars=1) == ["4"], "the last one comes however long it is"
 
@@ -98,13 +99,76 @@ async def test_what_was_used_longest_ago_is_forgotten(sessions):
     await sessions.append(1, "a", [said("x")])
     await sessions.create(1, "d")
     assert (await sessions.get(1, "b"), len(sessions)) == (None, 3)
-    await sessions.append(1, "d", [said("x" * 960)])
+    await sessions.append(1, "d", [said("x" * 1700)])
     assert [name for name in "acd" if await sessions.get(1, name)] == ["d"], "too much text for all of them"
-    await sessions.append(1, "d", [said("x" * 900)])
+    await sessions.append(1, "d", [said("x" * 1600)])
     assert len(sessions) == 0, "nor is there room for it alone"
     await sessions.create(1, "e")
-    await sessions.append(1, "e", [said("x" * 900)])
+    await sessions.append(1, "e", [said("x" * 1600)])
     assert await sessions.delete(1, "e") is True
     await sessions.create(1, "f")
-    await sessions.append(1, "f", [said("x" * 900)])
+    await sessions.append(1, "f", [said("x" * 1600)])
     assert len(sessions) == 1, "what is deleted leaves its room"
+
+
+async def test_nobody_loses_a_session_by_what_others_do(sessions):
+    await sessions.create(3, "hers")
+    for name in "abcd":
+        await sessions.create(2, name)
+    assert [name for name in "abcd" if await sessions.get(2, name)] == ["c", "d"]
+    await sessions.append(3, "hers", [said("x" * 300)])
+    await sessions.append(2, "c", [said("x" * 1200)])
+    await sessions.append(2, "d", [said("x" * 100)])
+    assert [name for name in "cd" if await sessions.get(2, name)] == ["d"], "the oldest of whoever takes most"
+    assert await sessions.get(3, "hers"), "older than both"
+
+
+async def test_one_that_is_in_use_is_not_forgotten(sessions):
+    await sessions.create(1, "held")
+    async with sessions.turn(1, "held"):
+        for name in "abc":
+            await sessions.create(1, name)
+        assert [name for name in ("held", "a", "b", "c") if await sessions.get(1, name)] == ["held", "b", "c"]
+        await sessions.append(1, "held", [said("x" * 2000)])
+        assert [name for name in ("held", "b", "c") if await sessions.get(1, name)] == ["held"]
+    assert len(sessions) == 0, "it is too large, and nobody uses it now"
+
+
+async def test_looking_at_a_session_is_using_it(sessions):
+    for name in "abc":
+        await sessions.create(1, name)
+    await sessions.recent(1, "a", max_chars=10)
+    await sessions.create(1, "b")
+    await sessions.create(1, "d")
+    assert [name for name in "abcd" if await sessions.get(1, name)] == ["a", "b", "d"]
+
+
+async def test_a_message_costs_what_it_takes_to_hold_it(sessions):
+    await sessions.create(1, "s")
+    await sessions.append(1, "s", [{}] * 10)
+    assert len(sessions) == 0
+
+
+async def test_long_ones_are_written_and_read_with_other_work_in_between(clock):
+    sessions = MemorySessions(clock)
+    turns = 0
+
+    async def count():
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    long = [said("x" * 1000) for _ in range(1000)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        await sessions.append(1, "s", long, new=True)
+        written = turns
+        assert len(await sessions.history(1, "s", limit=1000)) == 1000
+        nursery.cancel_scope.cancel()
+    assert min(written, turns - written) > 10
+
+
+async def test_half_a_surrogate_pair_is_kept_as_none(sessions):
+    await sessions.append(1, "s", [said("\ud83d")], new=True)
+    assert await texts(sessions, "s") == ["\ufffd"]

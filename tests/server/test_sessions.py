@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from types import MappingProxyType
 
 import pytest
@@ -10,7 +11,24 @@ import trio
 import trio.testing
 
 import scripted
-from answers import DONE, LAST, NDJSON, STREAM, chunked, completion, finish, line, ndjson, reply, role, sse, text, tool
+from answers import (
+    DONE,
+    LAST,
+    NDJSON,
+    STREAM,
+    chunked,
+    completion,
+    finish,
+    line,
+    ndjson,
+    reply,
+    role,
+    sse,
+    text,
+    tool,
+    usage,
+)
+from penstock.server import session_turn
 from penstock.server.store.errors import StoreError
 from rig import Rig, settled
 from scripted import Upstream
@@ -123,6 +141,54 @@ async def test_a_history_that_a_session_begins_with_is_kept(rig, upstream):
     await rig.ask(headers={"x-session-id": "s"}, messages=[*BLUE, {"role": "user", "content": "So?"}])
     await rig.ask(ASK, {"x-session-id": "s"})
     assert [content for _, content in said(upstream.requests[1])][:3] == [REMEMBER, "Noted.", "So?"]
+
+
+async def test_the_beginning_of_an_answer_is_no_history(rig, upstream):
+    """A last message of the assistant's is to be continued: the client has no history, but what it wants to hear."""
+    question, begun = {"role": "user", "content": "As JSON?"}, {"role": "assistant", "content": "{"}
+    await rig.ask(REMEMBER, {"x-session-id": "s"})
+    await rig.ask(headers={"x-session-id": "s"}, messages=[question, begun])
+    assert said(upstream.requests[1]) == [
+        *[tuple(message.values()) for message in BLUE],
+        ("user", "As JSON?"),
+        ("assistant", "{"),
+    ]
+    assert [message["content"] for message in await history(rig, "s")][2:4] == ["As JSON?", "{"]
+    own = [*BLUE, question, begun]
+    await rig.ask(headers={"x-session-id": "s"}, messages=own)
+    assert upstream.requests[2].json["messages"] == own, "this client has one"
+    assert [message["content"] for message in await history(rig, "s")][5:7] == ["As JSON?", "{"]
+
+
+def test_a_long_history_is_read_once():
+    """It was copied for each of its messages."""
+
+    class Counted(list):
+        copied = 0
+
+        def __getitem__(self, place):
+            found = super().__getitem__(place)
+            self.copied += len(found) if isinstance(place, slice) else 0
+            return found
+
+    asked = [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    before = Counted(
+        [
+            {"role": "user", "content": "Add"},
+            {"role": "assistant", "content": None, "tool_calls": asked},
+            {"role": "tool", "tool_call_id": "a", "content": "2"},
+        ]
+        * 100
+    )
+    assert session_turn._answered(before, []) == list(before)
+    assert before.copied <= len(before)
+
+
+async def test_half_a_surrogate_pair_is_no_end_of_a_session(rig):
+    half = {"model": "up/tiny", "messages": [{"role": "user", "content": "\ud83d", "n": 10**30}]}
+    await call(rig, "POST", "/v1/chat/completions", half, {"x-session-id": "s"})
+    assert [message["content"] for message in await history(rig, "s")] == ["\ufffd", "?"]
+    assert (await rig.ask("And?", {"x-session-id": "s"})).status == 200
 
 
 async def test_the_answer_of_a_tool_goes_behind_its_call_and_reasoning_is_not_kept(nursery):
@@ -398,6 +464,45 @@ async def test_who_leaves_leaves_nothing_behind_and_the_next_gets_its_turn(nurse
     assert said(upstream.requests[1]) == [("user", ASK)]
 
 
+async def test_an_answer_that_is_only_read_for_its_usage_is_not_kept(nursery, caplog):
+    go_on = trio.Event()
+    caplog.set_level(logging.INFO, "penstock.requests")
+    rest = chunked(sse(text("Late"), finish(), usage(9, 2), DONE)) + LAST
+    upstream = Upstream(nursery, [STREAM + chunked(sse(role())), go_on, rest])
+    toml = '[providers.up]\npreset = "openai"\non_client_gone = "drain"\n'
+    rig = Rig(nursery, upstream, toml)
+    client = rig.connect()
+    await client.chat("Lost", {"x-session-id": "s"}, stream=True)
+    await client.head()
+    client.leave()
+    await settled()
+    go_on.set()
+    await settled()
+    assert "client_gone" in caplog.text
+    assert "tokens=9+2" in caplog.text, "it was read to its end"
+    assert (await call(rig, "GET", "/v1/sessions/s")).status == 404
+
+
+@pytest.mark.parametrize("kind", ["unavailable", "rejected"])
+async def test_a_turn_that_cannot_be_kept_leaves_no_trace(nursery, tmp_path, monkeypatch, kind):
+    toml = '[providers.up]\npreset = "openai"\nspeaks = ["openai"]\n'
+    rig = await Rig.stored(nursery, tmp_path / "store.db", Upstream(nursery, always=[remembers]), toml)
+    kept = []
+
+    def broken(*args, **more):
+        raise StoreError(kind, "The store does not do it.")
+
+    async def put(response):
+        kept.append(response.status)
+
+    monkeypatch.setattr("penstock.server.store.sessions._append", broken)
+    monkeypatch.setattr(rig.gateway.store.responses, "put", put)
+    answer = await call(rig, "POST", "/v1/responses", {"model": "up/tiny", "input": "Hi"}, {"x-session-id": "s"})
+    assert answer.status in (503, 400)
+    assert kept == [], "the client was told that it failed"
+    assert (await call(rig, "GET", "/v1/sessions/s")).status == 404
+
+
 async def test_what_is_acknowledged_is_kept_before_the_last_bytes(rig):
     client = rig.connect()
     await client.chat(REMEMBER, {"x-session-id": "s"}, stream=True)
@@ -655,6 +760,16 @@ async def test_an_empty_request_makes_a_session(rig):
     assert (await client.answer()).json["id"].startswith("sess_")
 
 
+async def test_no_body_at_all_makes_one_too_and_what_follows_is_no_request(rig, upstream):
+    client = rig.connect()
+    await client.request("POST", "/v1/sessions")
+    await client.raw(b"GET /v1/sessions HTTP/1.1\r\nhost: x\r\n\r\n")
+    answer = await client.answer()
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+    assert answer.json["id"].startswith("sess_")
+    assert await client.stream.receive() == b""
+
+
 async def test_history_and_lists_come_by_pages(rig):
     for number in range(3):
         await rig.ask(f"{number}", {"x-session-id": "s"})
@@ -680,6 +795,7 @@ async def test_history_and_lists_come_by_pages(rig):
     [
         ("GET", "/v1/sessions?limit=0", None, "limit"),
         ("GET", "/v1/sessions?limit=x", None, "limit"),
+        ("GET", "/v1/sessions?limit=1" + "&x=y" * 20, None, None),
         ("GET", "/v1/sessions?cursor=x", None, "cursor"),
         ("GET", "/v1/sessions/s/messages?cursor=x", None, "cursor"),
         ("GET", "/v1/sessions/a%20b", None, "id"),

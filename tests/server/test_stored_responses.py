@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 import trio
 
 import scripted
 from answers import DONE, LAST, STREAM, chunked, completion, finish, reply, role, sse, text, tool, usage
+from penstock.protocol import jsontext
+from penstock.server import stored_responses
 from penstock.server.store.errors import StoreError
 from rig import Rig
 from scripted import Upstream
@@ -216,6 +218,35 @@ async def test_no_more_references_than_can_be_looked_up(start):
     refused(await ask(rig, references), "input", "invalid_value")
 
 
+async def test_a_reference_to_much_is_counted_before_it_is_put_together(start, monkeypatch):
+    """320 kB of references to one item of 100 kB were a gigabyte."""
+    upstream, rig = await start([reply(completion("x" * 2000))], WHOLE, toml="[limits]\nbody_bytes = 20000\n" + CHATS)
+    (item,) = (await ask(rig, "One")).json["output"]
+    reference = {"type": "item_reference", "id": item["id"]}
+    written = []
+    spy = SimpleNamespace(dumps=lambda value: written.append(len(value)) or jsontext.dumps(value))
+    monkeypatch.setattr(stored_responses, "jsontext", spy)
+    refused(await ask(rig, [reference] * 200), "input", "context_length_exceeded")
+    assert written == [], "it was not even put together"
+    assert (await ask(rig, [reference] * 5)).status == 200
+    assert upstream.requests[1].body.count(b"x" * 2000) == 5
+
+
+async def test_a_conversation_with_a_reference_in_it_goes_on(start):
+    """Also when what was referred to is there no longer: what is kept has the items themselves."""
+    upstream, rig = await start(WHOLE, WHOLE, WHOLE)
+    first = (await ask(rig, "One")).json
+    reference = {"type": "item_reference", "id": first["output"][0]["id"]}
+    second = (await ask(rig, [reference, {"role": "user", "content": "Two"}])).json
+    assert (await call(rig, "DELETE", f"/v1/responses/{first['id']}")).status == 200
+    third = await ask(rig, "Three", previous_response_id=second["id"])
+    assert third.status == 200, third.body
+    said = [_words(message) for message in upstream.requests[2].json["messages"]]
+    assert said == ["Noted.", "Two", "Noted.", "Three"]
+    items = (await call(rig, "GET", f"/v1/responses/{second['id']}/input_items")).json["data"]
+    assert [item["type"] for item in items] == ["message", "message"]
+
+
 async def test_reasoning_goes_back_only_to_who_can_read_it(start):
     own = '[providers.up]\npreset = "openai"\nspeaks = ["openai", "responses"]\n'
     secret = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
@@ -303,6 +334,7 @@ async def test_input_items(start):
     assert (end["data"], end["first_id"], end["last_id"]) == ([], None, None)
     for query in ("order=up", "limit=0", "limit=x", "after=x"):
         refused(await call(rig, "GET", f"{path}?{query}"), query.partition("=")[0], "invalid_value")
+    refused(await call(rig, "GET", path + "?limit=1" + "&x=y" * 20), None, "invalid_value")
     assert (await call(rig, "GET", "/v1/responses/resp_x/input_items")).status == 404
 
 
@@ -430,3 +462,13 @@ async def test_a_response_in_a_session(start):
     assert [_words(message) for message in upstream.requests[1].json["messages"]] == ["One", "Noted.", "Two"]
     kept = (await call(rig, "GET", f"/v1/responses/{answer.json['id']}/input_items")).json["data"]
     assert [item["content"][0]["text"] for item in kept] == ["Two"]
+
+
+async def test_half_a_surrogate_pair_is_told_as_none(start):
+    _, rig = await start(WHOLE, WHOLE)
+    first = (await ask(rig, "\ud83d", instructions="\ud83d")).json
+    found = await call(rig, "GET", f"/v1/responses/{first['id']}")
+    assert (found.status, found.json["output"]) == (200, first["output"])
+    items = await call(rig, "GET", f"/v1/responses/{first['id']}/input_items")
+    assert (items.status, items.json["data"][0]["content"][0]["text"]) == (200, "\ufffd")
+    assert (await ask(rig, "And?", previous_response_id=first["id"])).status == 200

@@ -17,6 +17,7 @@ from forms import CONTENT_TYPE, field, file, form
 from penstock.protocol.chat import Ending
 from penstock.providers.memory import memory_pair
 from penstock.server import spool
+from penstock.server.store.key_rows import Terms
 from rig import Rig, settled
 from scripted import CLOSE, EXPECT_CLOSE, RESET, Upstream
 
@@ -241,6 +242,8 @@ async def test_c04_leaving_while_it_is_transcribed(nursery, autojump_clock, spoo
         (form(MODEL, AUDIO)[:-9], CONTENT_TYPE, 400, "last delimiter"),
         (b"", CONTENT_TYPE, 400, "last delimiter"),
         (form(MODEL, AUDIO), "multipart/form-data", 400, "boundary"),
+        (form(MODEL, AUDIO), f"{CONTENT_TYPE}; boundary*0=x", 400, "boundary"),
+        (form(file(b"up/tiny", "m", "model"), AUDIO), CONTENT_TYPE, 400, "is a file"),
         (form(MODEL, AUDIO), "text/plain", 415, "multipart"),
         (form(field("model", "x" * 70000), AUDIO), CONTENT_TYPE, 400, "more than"),
         (form(field("model", "nobody/tiny"), AUDIO), CONTENT_TYPE, 404, "nobody"),
@@ -251,6 +254,17 @@ async def test_what_is_no_upload(nursery, body, content_type, status, word, spoo
     answer = await upload(Rig(nursery, Upstream(nursery)), body, headers)
     assert (answer.status, word in answer.error["message"]) == (status, True)
     assert all(one.closed for one in spools)
+
+
+async def test_c82_no_reader_finds_another_model_than_the_one_that_was_judged(nursery):
+    upstream = Upstream(nursery, always=[reply(TOLD)])
+    rig = Rig(nursery, upstream)
+    smuggled = field("x", "dear").replace(b'name="x"', b'name="x"; name*0="model"')
+    assert (await upload(rig, form(MODEL, smuggled, AUDIO))).status == 400
+    assert (await upload(rig, form(MODEL, AUDIO), {"content-type": f"{CONTENT_TYPE}; charset=utf-7"})).status == 400
+    assert not upstream.requests
+    assert (await upload(rig, form(MODEL, AUDIO), {"content-type": f"{CONTENT_TYPE} ;Charset=UTF-8"})).status == 200
+    assert upstream.requests[0].headers["content-type"] == CONTENT_TYPE
 
 
 async def test_c08_a_key_is_judged_by_the_model_in_the_form(nursery):
@@ -306,6 +320,47 @@ async def test_a_client_that_stops_sending_is_told(nursery, autojump_clock):
     await client.request("POST", PATH, {"content-type": CONTENT_TYPE, "content-length": "999"}, form(MODEL)[:20])
     answer = await client.answer()
     assert (answer.status, trio.current_time()) == (408, 30)
+
+
+@pytest.mark.parametrize("framing", ["sized", "chunked"])
+@pytest.mark.parametrize("kind", [CONTENT_TYPE, "application/json"])
+async def test_a_body_that_trickles_in_has_a_time_too(nursery, autojump_clock, framing, kind):
+    rig = Rig(nursery, Upstream(nursery), "[timeouts]\nbody_total = 100\n")
+    client = rig.connect()
+    coding = {"content-length": "999"} if framing == "sized" else {"transfer-encoding": "chunked"}
+    await client.request("POST", PATH, {"content-type": kind, **coding})
+    for byte in form(MODEL)[:5]:
+        await trio.sleep(18)
+        piece = bytes([byte])
+        await client.raw(chunked(piece) if framing == "chunked" else piece)
+    answer = await client.answer()
+    assert (answer.status, trio.current_time(), "100 s" in answer.error["message"]) == (408, 100, True)
+    assert (rig.gateway.uploads, rig.gateway.admitted) == (0, 0)
+
+
+async def test_c08_a_key_holds_its_own_place_while_its_upload_comes(nursery, tmp_path):
+    upstream = Upstream(nursery, always=[reply(TOLD)])
+    rig = await Rig.stored(nursery, tmp_path / "store.db", upstream)
+    terms = Terms(parallel=1, requests_per_minute=3)
+    _, secret = await rig.gateway.store.keys.create("ci", terms)
+    shown = {"authorization": f"Bearer {secret}"}
+    body, first = form(MODEL, AUDIO), rig.connect()
+    head = {"content-type": CONTENT_TYPE, "content-length": str(len(body)), **shown}
+    for _ in range(2):
+        await first.request("POST", PATH, head, b"")
+        await first.raw(body[:20])
+        await settled()
+        refused = await upload(rig, b"", {**shown, "content-length": "999"})
+        assert (refused.status, rig.gateway.uploads) == (429, 1)
+        await first.raw(body[20:])
+        assert (await first.answer()).status == 200
+    assert len(upstream.requests) == 2
+    first = rig.connect()
+    await first.request("POST", PATH, head, b"")
+    first.leave()
+    await settled()
+    answer = await upload(rig, body, shown)
+    assert (answer.status, answer.headers["x-ratelimit-remaining-requests"]) == (200, "0")
 
 
 async def test_another_request_may_follow_on_the_connection(nursery):

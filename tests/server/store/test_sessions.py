@@ -41,6 +41,21 @@ async def test_any_json_survives(store, key):
     assert (await store.sessions.history(key.id, "s"))[0].body == wild
 
 
+async def test_a_new_one_is_made_with_its_messages_or_not_at_all(store, key, monkeypatch):
+    assert await store.sessions.append(key.id, "s", [said("a")], new=True) == 1
+    assert await store.sessions.append(key.id, "s", [said("b")], new=True) == 2, "somebody else has made it meanwhile"
+    with pytest.raises(StoreError):
+        await store.sessions.append(key.id, "t", [said("a")], new=True, expected=1)
+    monkeypatch.setattr("penstock.server.store.sessions._append", broken)
+    with pytest.raises(ZeroDivisionError):
+        await store.sessions.append(key.id, "u", [said("a")], new=True)
+    assert [session.name for session in (await store.sessions.page(key.id)).sessions] == ["s"]
+
+
+def broken(*args, **more):
+    raise ZeroDivisionError
+
+
 async def test_what_nobody_used_is_swept_with_its_messages(store, key, clock):
     for name in ("old", "used", "new"):
         await store.sessions.create(key.id, name)
@@ -58,7 +73,7 @@ async def test_recent_messages_and_the_instructions_before_them(store, key):
     assert await store.sessions.recent(key.id, "s", max_chars=100) is None
     await store.sessions.create(key.id, "s", details={"model": "m"})
     assert (await store.sessions.get(key.id, "s")).details == {"model": "m"}
-    assert await store.sessions.recent(key.id, "s", max_chars=100) == ([], [])
+    assert await store.sessions.recent(key.id, "s", max_chars=100) == ([], [], 0)
     told = [said("A", "system"), said("1"), said("B", "developer"), said("C", "system"), said("2"), said("3")]
     await store.sessions.append(key.id, "s", told)
     recent = await store.sessions.recent(key.id, "s", max_chars=40)
