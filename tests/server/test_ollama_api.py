@@ -151,7 +151,7 @@ async def test_a_key_sees_its_models_only(nursery, autojump_clock):
     refused(await ask(rig, "POST", "/api/show", {"model": "up/tiny"}, BEARER), 404, "model 'up/tiny' not found")
     assert (await ask(rig, "POST", "/api/show", {"model": "fast:latest"}, BEARER)).status == 200
     for method, target in [("GET", "/api/tags"), ("POST", "/api/show"), ("GET", "/api/ps"), ("POST", "/api/chat")]:
-        refused(await ask(rig, method, target), 401, "Incorrect API key")
+        refused(await ask(rig, method, target), 401, "No API key was sent")
 
 
 # -- what is that model? ----------------------------------------------------------------------------------
