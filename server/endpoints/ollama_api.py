@@ -8,8 +8,7 @@ an upstream's models is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -113,11 +112,10 @@ async def _ask(provider: Provider, path: str, value: object = None) -> Mapping[s
     return {} if "error" in said else said
 
 
-@contextmanager
-def _while_there(visit: Visit) -> Iterator[None]:
-    """What is under way in here ends when the client leaves."""
-    with trio.CancelScope() as scope:
-        visit.intake.on_gone = scope.cancel
-        if visit.intake.gone:
-            scope.cancel()
-        yield
+def _while_there(visit: Visit) -> trio.CancelScope:
+    """A scope for what is to end when the client leaves."""
+    scope = trio.CancelScope()
+    visit.intake.on_gone = scope.cancel
+    if visit.intake.gone:
+        scope.cancel()
+    return scope

@@ -122,7 +122,8 @@ async def test_a_byte_at_the_last_moment_is_in_time(nursery, autojump_clock):
 
 
 async def test_0_is_no_limit(nursery, autojump_clock):
-    rig = Rig(nursery, Upstream(nursery, always=ANSWER), "[timeouts]\nheader = 0\nbody = 0\nbody_total = 0\nkeep_alive = 0\n")
+    toml = "[timeouts]\nheader = 0\nbody = 0\nbody_total = 0\nkeep_alive = 0\n"
+    rig = Rig(nursery, Upstream(nursery, always=ANSWER), toml)
     client = rig.connect()
     for piece in (READY[:5], READY[5:]):
         await trio.sleep(1e6)
