@@ -18,6 +18,8 @@ from ...providers.stream import StreamBroken
 from .. import refusal
 from ..alarm import Alarm
 from ..reply import ClientStalled
+from ..visit import as_json
+from . import small
 from .reply import SocketReply
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ log = logging.getLogger("penstock")
 Handler = Callable[["Asked"], Awaitable[object]]
 """Serves one request. What it returns is the result; None where it has answered through `asked.reply`."""
 
-_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
@@ -75,6 +76,8 @@ class Asked:
 
     def object(self) -> dict[str, Any]:
         """The params, for methods whose params are small. Raises Refusal."""
+        if len(self.params) > small.PARAMS_BYTES:
+            raise refusal.bad_request(f"The params have more than {small.PARAMS_BYTES} bytes.")
         try:
             value = _decode(self.params)
         except (msgspec.DecodeError, RecursionError) as exc:
@@ -84,8 +87,9 @@ class Asked:
         return value
 
     async def read_body(self) -> bytes:
-        """The params, where an endpoint asks for a body."""
-        return self.params
+        """The params, where an endpoint asks for a body: once, as a stream need not hold what was asked."""
+        params, self.params = self.params, b""
+        return params
 
     def discard_body(self) -> bool:
         """There is nothing on its way."""
@@ -127,7 +131,7 @@ class Asked:
                     await self.after.wait()
                 result = await handler(self)
                 if result is not None:
-                    await reply.send(200, [], _encode(result))
+                    await reply.send(200, [], as_json(result))
         except (StreamBroken, ClientStalled):
             raise
         except Exception as exc:

@@ -29,7 +29,8 @@ class Inflate(Extension):
     name = NAME
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
+        """Of each message from the next one on."""
         self._left = 0
         self._inflater: zlib._Decompress | None = None  # of the message under way, if it is compressed
         self._control = False  # whether the frame under way is a ping, say, in the midst of a message
@@ -50,7 +51,7 @@ class Inflate(Extension):
         if self._control or opcode is Opcode.CONTINUATION:
             return CloseReason.PROTOCOL_ERROR if rsv.rsv1 else RsvBits(False, False, False)
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if rsv.rsv1 else None
-        self._left = self._limit
+        self._left = self.limit
         return RsvBits(True, False, False)
 
     def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:

@@ -20,6 +20,7 @@ from ...protocol.dialects.openai_stream import encode_usage
 from ...protocol.dialects.source import Source, truncated
 from ...protocol.errors import LimitExceeded
 from ...protocol.jsontext import dumps, loads
+from . import small
 
 if TYPE_CHECKING:
     from ...protocol.members import Members
@@ -164,8 +165,9 @@ def decoder_of(dialect: str, limits: Limits) -> Source[Event]:
 
 
 def asking_for_usage(body: Members) -> dict[str, bytes | None]:
-    """The change to a request that streams by which its stream tells the usage: the result has it, asked for or not."""
-    options = body.value("stream_options")
+    """The change to a request that streams by which its stream tells the usage: the result has it, asked for or not.
+    Raises Refusal."""
+    options = small.value(body, "stream_options")
     if options is not None and not isinstance(options, dict):
         return {}  # which will be refused
     return {"stream_options": dumps({**(options or {}), "include_usage": True})}

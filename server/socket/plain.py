@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from ...protocol.chat import Accumulator, Failed, Reasoning, Text
 from ...protocol.dialects import DIALECTS
 from ...protocol.jsontext import dumps
-from .. import refusal
+from .. import aside, refusal
 from ..http import Refusal
 from ..simple import DEFAULT_MODEL, as_chat
-from . import faults
+from . import faults, small
 from .asked import Asked
 from .faults import Fault
 from .gathered import asking_for_usage, decoder_of
@@ -115,12 +115,13 @@ class Plain:
     async def take(self, message: Members) -> None:
         """Deal with one message. Raises StreamBroken, ClientStalled."""
         socket = self._socket
-        id = _id_of(message)
-        kind = message.value("type")
-        session = message.value("session_id")
-        request = socket.new_request(session if isinstance(session, str) else None)
-        voice = PlainVoice(kind, id, request.request_id, socket.gateway.config.limits)
+        request = socket.new_request()
+        voice = PlainVoice("error", None, request.request_id, socket.gateway.config.limits)
         try:
+            id, kind, session = _id_of(message), small.value(message, "type"), small.value(message, "session_id")
+            voice = PlainVoice(kind, id, request.request_id, socket.gateway.config.limits)
+            if isinstance(session, str):
+                request = socket.new_request(session, request.request_id)
             key = await socket.identify()
             if kind == "ping":
                 await socket.wire.say([dumps({"type": "pong"} | ({} if id is None else {"id": id}))])
@@ -129,7 +130,7 @@ class Plain:
             else:
                 if id in self._asked:
                     raise refusal.bad_request("The id is that of a request under way.", "invalid_value", "id")
-                params, handler = _asked_for(socket, kind, message)
+                params, handler = await _asked_for(socket, kind, message)
                 asked = Asked(socket, request, key, params, voice, self._asked, id)
                 socket.start(asked, handler, in_turn=kind == "chat")
         except Refusal as exc:
@@ -137,35 +138,43 @@ class Plain:
 
 
 def _id_of(message: Members) -> str | int | None:
+    """The id, None where there is none that counts. Raises Refusal."""
+    if len(message.raw("id")) > small.ID_BYTES:
+        raise refusal.bad_request(f"An id has {small.ID_BYTES} bytes at most.", "invalid_value", "id")
     id = message.value("id")
     return id if isinstance(id, str | int) and not isinstance(id, bool) else None
 
 
-def _asked_for(socket: Socket, kind: object, message: Members) -> tuple[bytes, Handler]:
+async def _asked_for(socket: Socket, kind: object, message: Members) -> tuple[bytes, Handler]:
     """The params and the handler. Raises Refusal."""
     if kind == "chat":
-        return _chat(socket, message), endpoint("POST", "/chat/completions")
+        return await _chat(socket, message), endpoint("POST", "/chat/completions")
     history = METHODS.get("sessions.history")
     if kind == "history":
         if history is None or not history.there(socket):
             raise refusal.plain(501, "Sessions are not kept here.")
-        return dumps({_HISTORY[name]: message.value(name) for name in _HISTORY if name in message}), history.run
+        return dumps({_HISTORY[name]: small.value(message, name) for name in _HISTORY if name in message}), history.run
     raise refusal.bad_request("'type' must be one of chat, history, cancel, ping.", "invalid_value", "type")
 
 
-def _chat(socket: Socket, message: Members) -> bytes:
-    """The request that a chat comes to: what is not of this form goes along as it is."""
+async def _chat(socket: Socket, message: Members) -> bytes:
+    """The request that a chat comes to: what is not of this form goes along as it is. Raises Refusal."""
     changes: dict[str, bytes | None] = {name: None for name in _OURS if name in message}
-    if isinstance(message.value("session_id"), str):
+    if isinstance(small.value(message, "session_id"), str):
         changes["session_id"] = None  # what is none stays, and is refused
     if "messages" not in message:
-        name = "message" if "message" in message else "prompt"
-        said = {member: message.value(member) for member in (name, "context")}
-        changes["messages"] = dumps(as_chat(said, name)["messages"])
+        changes["messages"] = await aside.run(len(message.body), _messages, message)
     if "stream" not in message:
         changes["stream"] = b"true"
-    if message.value("stream", True) is True:
+    if small.value(message, "stream", True) is True:
         changes |= asking_for_usage(message)
-    if not message.value("model") and DEFAULT_MODEL in socket.gateway.config.aliases:
+    if not small.value(message, "model") and DEFAULT_MODEL in socket.gateway.config.aliases:
         changes["model"] = dumps(DEFAULT_MODEL)
     return message.replace(changes)
+
+
+def _messages(message: Members) -> bytes:
+    """What a prompt and its context come to. Raises Refusal."""
+    name = "message" if "message" in message else "prompt"
+    prompt = message.value(name) if message.raw(name)[:1] == b'"' else None  # all else is refused, parsed or not
+    return dumps(as_chat({name: prompt, "context": message.value("context")}, name)["messages"])

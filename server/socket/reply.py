@@ -10,11 +10,13 @@ its deadline does not run.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...protocol.dialects.source import malformed
 from ...protocol.errors import LimitExceeded
+from .. import refusal
 from ..reply import Reply
 from . import faults
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from .wire import Wire
 
 __all__ = ["SocketReply"]
+
+log = logging.getLogger("penstock")
 
 
 class SocketReply(Reply):
@@ -49,13 +53,13 @@ class SocketReply(Reply):
 
     async def send(self, status: int, headers: Headers, body: bytes) -> None:
         """A whole answer, or an error."""
-        if self.claim():
+        if not self.answered:
+            voice = self._voice
+            words = voice.whole(body) if status < 400 else voice.fault(faults.from_answer(status, headers, body))
+            self.claim()  # not before: where words fail there is still an error to be told
             self.status = status
             self.committed = self.ended = True
-            if status < 400:
-                self._unsent += self._voice.whole(body)
-            else:
-                self._unsent += self._voice.fault(faults.from_answer(status, headers, body))
+            self._unsent += words
             await self.flush()
 
     def begin(self, status: int, headers: Headers) -> None:
@@ -70,8 +74,9 @@ class SocketReply(Reply):
         try:
             self._unsent += self._voice.deltas(data)
         except LimitExceeded as exc:
+            words = self._outgrown(exc)
             self.claim()
-            self._unsent += self._outgrown(exc)
+            self._unsent += words
         await self.flush()
 
     def remark(self, data: bytes) -> None:
@@ -79,19 +84,24 @@ class SocketReply(Reply):
 
     async def end(self, data: bytes = b"") -> None:
         """The last frames of a stream, and with them the answer; a second call sends what a first one left."""
-        self.ended = True
-        if self.muted:
-            return
-        if self.claim():
+        if not (self.answered or self.muted):
             try:
-                self._unsent += self._voice.finish(data)
+                words = self._voice.finish(data)
             except LimitExceeded as exc:
-                self._unsent += self._outgrown(exc)
-        await self.flush()
+                words = self._outgrown(exc)
+            self.claim()
+            self._unsent += words
+        self.ended = True
+        if not self.muted:
+            await self.flush()
 
     async def cancel(self) -> None:
         """Answer that the request was cancelled; the right to do so has been claimed."""
-        self._unsent = self._voice.cancelled()
+        try:
+            self._unsent = self._voice.cancelled()
+        except Exception:
+            log.exception("bug in putting together what a cancelled request had come to")
+            self._unsent = self._voice.fault(faults.from_failed(refusal.internal()))
         await self.flush()
 
     def _outgrown(self, exc: LimitExceeded) -> list[bytes]:

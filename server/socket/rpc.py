@@ -1,10 +1,12 @@
 """JSON-RPC 2.0 on one socket: the rules by `protocol.jsonrpc`, the methods by `methods`.
 
-The params are not parsed here: what the rules need to see is the envelope, so they get it with empty params, and the
-endpoint gets the bytes as they came. Only a batch is read whole, and it may not be large.
+The params are not parsed here: what the rules need to see is the envelope, so they get one that was made anew of its
+few members, with empty params, and the endpoint gets the bytes as they came. Only a batch is read whole, and it may
+not be large.
 
-Narrower than the 2.0 text: a fractional id is refused, a null id or a place in a batch cannot stream, and a
-notification never makes work whose result nobody would see.
+Narrower than the 2.0 text: a fractional id is refused, and so is a long one, which each delta would repeat; a null id
+or a place in a batch cannot stream; `initialize` cannot stand in a batch, which might try many keys; and a notification
+never makes work whose result nobody would see.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from ...protocol.jsontext import dumps
 from .. import refusal
 from ..call import read_members
 from ..http import Refusal
-from . import faults
+from . import faults, small
 from .asked import Asked
 from .faults import invalid_request, unknown_method
 from .gathered import Gathered, LastWord, asking_for_usage
@@ -36,6 +38,9 @@ BATCH_BYTES = 1 << 20
 """A batch is read in one go, between two turns of the event loop: some ten milliseconds."""
 
 _CANCELS = frozenset({"cancel", "$/cancelRequest", "notifications/cancelled"})
+
+_LONGEST = {"jsonrpc": small.VALUE_BYTES, "method": small.VALUE_BYTES, "id": small.ID_BYTES}
+_WRONG = b"true"  # is none of these, nor what stands for params
 
 
 class _Wanted(NamedTuple):
@@ -60,10 +65,7 @@ class Rpc:
     async def take(self, message: Members) -> None:
         """Deal with one message that is an object. Raises StreamBroken, ClientStalled."""
         params = message.raw("params")
-        if params[:1] in (b"{", b"["):
-            await self._judge(message.replace({"params": b"{}" if params[:1] == b"{" else b"[]"}), params)
-        else:
-            await self._judge(message.body, b"{}")
+        await self._judge(_envelope(message), params if params[:1] in (b"{", b"[") else b"{}")
 
     async def take_batch(self, message: bytes) -> None:
         """Deal with a message that is no object: a batch, or nothing. Raises StreamBroken, ClientStalled."""
@@ -86,7 +88,7 @@ class Rpc:
                 given = dumps(item.params or {}) if params is None else params
                 await self._ask(item, given, alone=params is not None)
             elif isinstance(item, jsonrpc.Notification) and item.method in _CANCELS:
-                self._cancel_for(item if params is None else item._replace(params=json.loads(params)))
+                self._cancel_for(item if params is None else item._replace(params=_of_cancel(params)))
 
     async def _ask(self, item: jsonrpc.Request, params: bytes, *, alone: bool) -> None:
         socket = self._socket
@@ -95,6 +97,8 @@ class Rpc:
         try:
             if isinstance(item.id, float) and not item.id.is_integer():
                 raise invalid_request("An id must not be fractional.")
+            if not alone:
+                _check_place(item)
             method = METHODS.get(item.method)
             if method is None or not method.there(socket):
                 raise unknown_method(item.method)
@@ -131,20 +135,19 @@ class Rpc:
         if method.stream is None:
             return _Wanted(params)
         body = await read_members(params, self._socket.gateway.config.limits.json_depth)
-        meta = body.value("_meta")
+        meta = small.value(body, "_meta")
         meta = meta if isinstance(meta, dict) else {}
         changes: dict[str, bytes | None] = {"_meta": None} if "_meta" in body else {}
-        session = body.value("sessionId")
+        session = small.value(body, "sessionId")
         if isinstance(session, str):
             changes["sessionId"] = None  # what is none stays, and is refused
-        streams = body.value("stream") is True
+        streams = small.value(body, "stream") is True
         if streams and method.dialect != "responses":
             changes |= asking_for_usage(body)
-        token = meta.get("progressToken")
         return _Wanted(
             body.replace(changes) if changes else params,
             streams,
-            token if isinstance(token, str | int) and not isinstance(token, bool) else None,
+            _token(meta),
             meta.get("final") == "summary",
             session if isinstance(session, str) else None,
         )
@@ -168,3 +171,37 @@ class Rpc:
         code = fault.code(begun=False)
         failure = jsonrpc.Failure(code, fault.message(code), fault.data(self._socket.new_request().request_id))
         await self._socket.wire.say([jsonrpc.encode(failure)])
+
+
+def _envelope(message: Members) -> bytes:
+    """A message as the rules need to see it: without what is in it, and with something wrong for what is too long."""
+    shown = {name: message.raw(name) for name in ("jsonrpc", "method", "id", "params") if name in message}
+    for name, longest in _LONGEST.items():
+        if len(shown.get(name, b"")) > longest:
+            shown[name] = _WRONG
+    if "params" in shown:
+        shown["params"] = {b"{": b"{}", b"[": b"[]"}.get(shown["params"][:1], _WRONG)
+    shown |= {name: b"null" for name in ("result", "error") if name in message}  # we ask nothing: it is never answered
+    return b"{%b}" % b",".join(b'"%b":%b' % (name.encode(), raw) for name, raw in shown.items())
+
+
+def _check_place(item: jsonrpc.Request) -> None:
+    """Whether it may stand in a batch. Raises Refusal."""
+    if item.method == "initialize":
+        raise invalid_request("initialize cannot stand in a batch.")
+    if len(dumps(item.id)) > small.ID_BYTES:
+        raise invalid_request(f"An id has {small.ID_BYTES} bytes at most.")
+
+
+def _of_cancel(params: bytes) -> Any:
+    return json.loads(params) if len(params) <= small.VALUE_BYTES else None
+
+
+def _token(meta: dict[str, Any]) -> str | int | None:
+    """The progress token. Raises Refusal."""
+    token = meta.get("progressToken")
+    if not isinstance(token, str | int) or isinstance(token, bool):
+        return None
+    if len(dumps(token)) > small.ID_BYTES:
+        raise invalid_request(f"A progressToken has {small.ID_BYTES} bytes at most.")
+    return token

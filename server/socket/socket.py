@@ -12,6 +12,7 @@ What ends a socket, and the code that it is closed with: the client (its own cod
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from .. import refusal
 from ..call import read_members
 from ..http import Refusal
 from ..reply import ClientStalled
-from . import faults
+from . import faults, small
 from .plain import Plain
 from .rpc import Rpc
 from .upgrade import bearer
@@ -49,7 +50,7 @@ Find = Callable[[str, str], "Endpoint | None"]
 """The endpoint of a method and a path."""
 
 _NEVER = float("inf")
-_BLANK = b" \t\r\n"
+_OBJECT = re.compile(rb"[ \t\r\n]*+\{")
 
 
 class Socket:
@@ -74,6 +75,7 @@ class Socket:
         self._gone = False
         self._owed = 0  # answers to requests that were cancelled
         self._draining = False
+        self._taking = False  # a message, of which more requests may come
         self._patience = trio.CancelScope()
         self._life: trio.Nursery
         self._requests: trio.Nursery
@@ -119,12 +121,12 @@ class Socket:
         timeouts = self.gateway.config.timeouts
         try:
             with self._patience:
-                if timeouts.websocket_initialize and not self._shown and self.gateway.gate.demands_keys:
-                    self._patience.deadline = trio.current_time() + timeouts.websocket_initialize
+                if not self._shown and self.gateway.gate.demands_keys:
+                    self.wire.limit = min(small.UNSHOWN_BYTES, self._most)
+                    if timeouts.websocket_initialize:
+                        self._patience.deadline = trio.current_time() + timeouts.websocket_initialize
                 while self._closing is None:
-                    message = await self.wire.receive()
-                    await trio.lowlevel.checkpoint()  # many messages in one piece are not to keep others waiting
-                    await self._take(message)
+                    await self._take(await self.wire.receive())
             if self._patience.cancelled_caught:
                 self.end(POLICY, "No key was shown in time.")
         except Closing as closing:
@@ -137,7 +139,16 @@ class Socket:
 
     async def _take(self, message: bytes) -> None:
         """Deal with one message, by what it is: the plain form has a `type`, all else is JSON-RPC."""
-        if not message.lstrip(_BLANK).startswith(b"{"):
+        await trio.lowlevel.checkpoint()  # many messages in one piece are not to keep others waiting
+        self._taking = True
+        try:
+            await self._take_form(message)
+        finally:
+            self._taking = False
+        self._end_if_drained()
+
+    async def _take_form(self, message: bytes) -> None:
+        if not _OBJECT.match(message):
             await self.rpc.take_batch(message)
             return
         try:
@@ -147,6 +158,10 @@ class Socket:
             return
         self._speaks_plainly = "type" in body and "jsonrpc" not in body
         await (self._plain.take(body) if self._speaks_plainly else self.rpc.take(body))
+
+    @property
+    def _most(self) -> int:
+        return self.gateway.config.limits.websocket_message_bytes
 
     # -- who asks --------------------------------------------------------------------------------------
 
@@ -190,6 +205,7 @@ class Socket:
             raise refusal.unauthenticated()
         self._shown = shown
         self._patience.deadline = _NEVER
+        self.wire.limit = self._most
 
     # -- requests --------------------------------------------------------------------------------------
 
@@ -210,6 +226,9 @@ class Socket:
         if asked is None or not asked.reply.claim():
             return False
         asked.leave()
+        for exchange in self.gateway.exchanges:
+            if exchange.request_id == asked.request.request_id:
+                exchange.cancel()  # whatever is done for those who merely left: this one has said so
         self._owed += 1
         self._requests.start_soon(self._answer_cancelled, asked)
         return True
@@ -261,5 +280,5 @@ class Socket:
         self._end_if_drained()
 
     def _end_if_drained(self) -> None:
-        if self._draining and not self.asked and not self._owed:
+        if self._draining and not self.asked and not self._owed and not self._taking:
             self.end(GOING_AWAY, "The gateway is shutting down.")

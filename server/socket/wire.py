@@ -25,6 +25,12 @@ from .deflate import Inflate
 
 __all__ = ["Closing", "Wire"]
 
+SLICE = 2048
+"""So much is read between two turns of the loop: some hundred frames, or two megabytes of what unpacks to the most."""
+
+EVENTS = 64
+"""So many frames are dealt with between two turns of the loop."""
+
 LAST_WORD = 2.0  # seconds for the Close frame to reach a client that may be the slow one
 
 NORMAL, GOING_AWAY, UNSUPPORTED, POLICY, TOO_BIG, INTERNAL = 1000, 1001, 1003, 1008, 1009, 1011
@@ -48,12 +54,14 @@ class Wire:
     __slots__ = (
         "_closed",
         "_events",
+        "_inflate",
         "_limit",
         "_lock",
         "_message",
         "_rest",
         "_stalled",
         "_take",
+        "_unread",
         "_ws",
         "heard",
         "stream",
@@ -73,7 +81,9 @@ class Wire:
         self._take = take
         self._limit = limit
         self.write_timeout = write_timeout or float("inf")
-        self._ws = Connection(SERVER, [Inflate(limit)] if compressed else [])
+        self._inflate = Inflate(limit)
+        self._ws = Connection(SERVER, [self._inflate] if compressed else [])
+        self._unread = b""
         self._events: Iterator[Event] = iter(())
         self._message = bytearray()
         self._lock = trio.Lock()
@@ -84,18 +94,37 @@ class Wire:
 
     # -- in --------------------------------------------------------------------------------------------
 
+    @property
+    def limit(self) -> int:
+        """How many bytes a message may have, unpacked: from the next one on."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        self._limit = self._inflate.limit = limit
+
     async def receive(self) -> bytes:
         """The next message. Raises Closing, StreamBroken, ClientStalled."""
         while True:
-            for event in self._events:
+            for count, event in enumerate(self._events, 1):
                 if await self._happened(event):
                     message, self._message = self._message, bytearray()
                     return bytes(message)
-            data = await self._take()
-            if not data:
+                if not count % EVENTS:
+                    await trio.lowlevel.checkpoint()
+            await self._feed()
+
+    async def _feed(self) -> None:
+        """Take the next piece of what has come: a small one, with a turn of the loop after each."""
+        if self._unread:
+            await trio.lowlevel.checkpoint()
+        else:
+            self._unread = await self._take()
+            if not self._unread:
                 raise StreamBroken("the client left without a word")
-            self._ws.receive_data(data)
-            self._events = self._ws.events()
+        piece, self._unread = self._unread[:SLICE], self._unread[SLICE:]
+        self._ws.receive_data(piece)
+        self._events = self._ws.events()
 
     async def _happened(self, event: Event) -> bool:
         """Deal with one event; returns whether a message is complete."""

@@ -28,6 +28,16 @@ def chat(id):
     return frame(json.dumps({"jsonrpc": "2.0", "id": id, "method": "chat.completions.create", "params": params}))
 
 
+async def test_a_batch_is_served_whole_while_the_gateway_goes_down(nursery):
+    rig = Rig(nursery)
+    raw = await raw_opened(rig)
+    (socket,) = rig.gateway.sockets
+    socket._draining = True  # and nothing is under way
+    batch = [{"jsonrpc": "2.0", "id": method, "method": method} for method in ("ping", "initialized", "models.list")]
+    assert all("result" in answer for answer in await raw.said(frame(json.dumps(batch))))
+    assert (await raw.closed())[0] == 1001
+
+
 # -- heartbeats ----------------------------------------------------------------------------------------------
 
 

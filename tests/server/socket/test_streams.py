@@ -1,7 +1,6 @@
 """Streams on a socket: deltas before their response and none after, many at once, each cancellable, and leaving."""
 
 import json
-import logging
 import socket
 import struct
 
@@ -31,6 +30,7 @@ from penstock.providers.connect import Connector
 from penstock.providers.stream import SocketStream
 from penstock.providers.transport import Origin
 from penstock.server.listen import accept_loop, open_sockets
+from penstock.server.socket.gathered import Gathered
 from rig import Client, Rig, settled
 from scripted import CLOSE, EXPECT_CLOSE, RESET, Upstream, forever
 from sockets import HANDSHAKE, Raw, frame, head_of, opened, raw_opened
@@ -482,22 +482,40 @@ async def test_c06_a_refusal_that_crosses_a_cancellation_says_nothing_more(nurse
         assert (await ws.get())["id"] == 2
 
 
-async def test_a_cancelled_request_of_an_upstream_that_is_drained_is_answered_at_once(nursery, autojump_clock, caplog):
-    caplog.set_level(logging.INFO, "penstock.requests")
-    toml = '[providers.up]\npreset = "openai"\non_client_gone = "drain"\n'
-    upstream = Upstream(nursery, [STREAM, BEGUN, 5.0, REST])
-    async with opened(Rig(nursery, upstream, toml)) as ws:
+async def test_a_cancelled_request_is_not_read_on_where_one_whose_client_left_would_be(nursery, autojump_clock):
+    toml = '[limits]\nwebsocket_requests = 1\n[providers.up]\npreset = "openai"\non_client_gone = "drain"\n'
+    upstream = Upstream(nursery, [STREAM, BEGUN, EXPECT_CLOSE], [reply(answers.completion())])
+    rig = Rig(nursery, upstream, toml)
+    async with opened(rig) as ws:
         await ws.chat(1, stream=True)
         await upstream.request()
         await settled()
         began = trio.current_time()
         await ws.notify("$/cancelRequest", {"id": 1})
         assert (await ws.answer(1))["error"]["code"] == -32800
+        await upstream.all_closed()
+        await settled()
         assert trio.current_time() == began
-        await trio.sleep(10)
-        await ws.call(2, "ping")
-        assert (await ws.get())["id"] == 2  # and nothing of it came later
-    assert "tokens=9+2" in caplog.text
+        assert rig.gateway.ledger.endings == {"client_gone": 1}
+        await ws.chat(2)  # and its place is free
+        assert "result" in await ws.answer(2)
+
+
+async def test_a_bug_in_the_words_is_an_answer_too(nursery, monkeypatch, caplog):
+    def broken(*args, **more):
+        raise RuntimeError("a bug")
+
+    upstream = Upstream(nursery, stream(role(), text("Hi"), finish(), DONE), [STREAM, BEGUN, EXPECT_CLOSE])
+    async with opened(Rig(nursery, upstream)) as ws:
+        monkeypatch.setattr(Gathered, "result", broken)
+        await ws.chat(1, stream=True)
+        assert (await ws.answer(1))["error"]["code"] == -32603
+        monkeypatch.setattr(Gathered, "so_far", broken)
+        await ws.chat(2, stream=True)
+        await ws.get()
+        await ws.notify("$/cancelRequest", {"id": 2})
+        assert (await ws.answer(2))["error"]["code"] == -32603
+    assert caplog.text.count("RuntimeError: a bug") == 2
 
 
 # -- leaving -------------------------------------------------------------------------------------------------

@@ -7,7 +7,9 @@ import zlib
 import pytest
 import trio
 
+from answers import completion, reply
 from rig import Rig, settled
+from scripted import Upstream
 from sockets import frame, raw_opened
 
 PING = '{"jsonrpc":"2.0","id":1,"method":"ping"}'
@@ -67,9 +69,11 @@ ANSWERS = [0, 125, 126, 65535, 65536, 200_000]
 
 @pytest.mark.parametrize("size", ANSWERS)
 async def test_answers_of_every_length_of_header(nursery, size):
-    raw = await raw_opened(Rig(nursery))
-    id = "x" * size
-    assert await raw.said(frame(json.dumps({"jsonrpc": "2.0", "id": id, "method": "ping"}))) == {**PONG, "id": id}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "chat.completions.create"}
+    message["params"] = {"model": "up/tiny", "messages": [{"role": "user", "content": "Hi"}]}
+    raw = await raw_opened(Rig(nursery, Upstream(nursery, [reply(completion("x" * size))])))
+    answer = await raw.said(frame(json.dumps(message)))
+    assert answer["result"]["choices"][0]["message"]["content"] == "x" * size
 
 
 # -- what ends a connection ----------------------------------------------------------------------------------
